@@ -1,0 +1,203 @@
+"""The embedded dataset `glyphs`: small drawings of three families, made by numpy from a seed.
+
+- `shape`: stroke characters told apart by their shape; colour says nothing, a moderate turn changes nothing.
+- `hue`: filled blobs told apart by hue alone; form and place say nothing, all hues are equally bright.
+- `angle`: bars told apart by the bar's angle alone; colour, length and place say nothing.
+
+So operations on colour ruin the label of one family, turning and shearing that of another, and neither that
+of the third. Every drawing depends on (seed, set, class, index) alone.
+"""
+
+import numpy as np
+
+from metaaug_tf.data.examples import Examples
+from metaaug_tf.data.glyph_shapes import curve_points, draw_blobs, draw_strokes, hue_colours
+
+SIZE = 32  # pixels, height and width
+POOLS = ("train", "test")  # drawn independently; validation is held out of the first
+
+# Classes, and how many drawings of each where the settings name no number.
+SHAPE_CLASSES = 12
+HUE_CLASSES = 6
+ANGLE_CLASSES = 6
+TRAIN_PER_CLASS = 132  # of which
+VALIDATION_PER_CLASS = 24
+TEST_PER_CLASS = 50
+
+# Difficulty. Jitters are largest deviations (drawn evenly), deviations are standard deviations.
+NOISE_DEVIATION = 0.08  # per pixel and channel; 1 is the distance from black to white
+SHIFT_JITTER = 3.0  # pixels, each way
+SHAPE_POINT_DEVIATION = 0.11  # of a stroke's control points; 1 is half a character's height
+SHAPE_ANGLE_JITTER = 15.0  # degrees
+HUE_DEVIATION = 0.035  # in turns; classes are 1 / HUE_CLASSES apart
+HUE_SATURATION = (0.35, 0.8)
+ANGLE_DEVIATION = 3.0  # degrees; classes are 180 / ANGLE_CLASSES apart
+
+# Looks.
+PAPER_LUMINANCE = ((0.08, 0.25), (0.75, 0.92))  # dark paper, light paper
+INK_LUMINANCE = ((0.55, 0.85), (0.15, 0.45))  # on dark paper, on light paper
+BLOB_LUMINANCE = (0.42, 0.5)  # the same on both papers, between the two
+PAPER_SATURATION = 0.12
+STROKES = (2, 3, 4)  # how many strokes a character may have
+CANDIDATES = 12  # a new character is the one of so many that is least like those before it
+
+
+class _Draws:
+    """Random numbers of many images: every call hands out the next columns of one table."""
+
+    def __init__(self, seed: int, pool: int, label: int, count: int, columns: int = 64):
+        generators = [np.random.Generator(np.random.PCG64([seed, pool, label, i])) for i in range(count)]
+        self._even = np.stack([g.random(columns, np.float32) for g in generators])
+        self._normal = np.stack([g.standard_normal(columns, np.float32) for g in generators])
+        self.noise = np.stack([g.standard_normal((SIZE, SIZE, 3), np.float32) for g in generators])
+        self._next_even = self._next_normal = 0
+
+    def even(self, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+        """One number per image [N], evenly drawn between `low` and `high`."""
+        self._next_even += 1
+        return low + (high - low) * self._even[:, self._next_even - 1]
+
+    def normal(self, deviation: float, *shape: int) -> np.ndarray:
+        """Normally distributed numbers [N, *shape] around 0."""
+        start, self._next_normal = self._next_normal, self._next_normal + int(np.prod(shape))
+        return deviation * self._normal[:, start : self._next_normal].reshape(-1, *shape)
+
+
+def glyph_class_names() -> tuple[str, ...]:
+    """Names of all classes in the order of their numbers, such as "shape-03", "hue-2", "angle-5"."""
+    shapes = [f"shape-{k:02d}" for k in range(SHAPE_CLASSES)]
+    return (
+        *shapes,
+        *(f"hue-{k}" for k in range(HUE_CLASSES)),
+        *(f"angle-{k}" for k in range(ANGLE_CLASSES)),
+    )
+
+
+def glyph_families() -> tuple[str, ...]:
+    """The family of every class: "shape", "hue" or "angle", in the order of the class numbers."""
+    return tuple(name.split("-")[0] for name in glyph_class_names())
+
+
+def draw_glyphs(seed: int, pool: str, per_class: int) -> Examples:
+    """Draw `per_class` images of every class.
+
+    Args:
+        seed: any whole number from 0; another seed gives other drawings and other characters.
+        pool: "train" or "test"; the two hold different drawings of the same classes.
+        per_class: images per class; the first ones are the same however many are asked for.
+
+    Returns:
+        Examples with uint8 [classes * per_class, 32, 32, 3] images, sorted by class.
+    """
+    characters = make_characters(seed)
+    images = []
+    for label, name in enumerate(glyph_class_names()):
+        family, number = name.split("-")
+        draws = _Draws(seed, POOLS.index(pool), label, per_class)
+        if family == "shape":
+            images.append(_draw_characters(draws, characters[int(number)]))
+        elif family == "hue":
+            images.append(_draw_hue_blobs(draws, int(number) / HUE_CLASSES))
+        else:
+            images.append(_draw_bars(draws, int(number) * 180 / ANGLE_CLASSES))
+    return Examples(np.concatenate(images), np.repeat(np.arange(len(images), dtype=np.int32), per_class))
+
+
+def make_characters(seed: int) -> list[np.ndarray]:
+    """The control points of the stroke characters, one array per `shape` class.
+
+    Returns:
+        SHAPE_CLASSES arrays float [strokes, 4, 2]: cubic curves (x, y) within -1..1, each connected to one
+        before it. A new character is the least similar of some candidates to those already made.
+    """
+    random = np.random.Generator(np.random.PCG64([seed, len(POOLS)]))
+    characters, looks = [], []
+    for _ in range(SHAPE_CLASSES):
+        candidates = [_random_character(random) for _ in range(CANDIDATES)]
+        pictures = [_picture(candidate) for candidate in candidates]
+        gaps = [min((np.abs(p - q).mean() for q in looks), default=0) for p in pictures]
+        best = int(np.argmax(gaps))
+        characters.append(candidates[best])
+        looks.append(pictures[best])
+    return characters
+
+
+def _random_character(random: np.random.Generator) -> np.ndarray:
+    """Connected curved strokes, float [strokes, 4, 2], stretched to -1..1 in the longer direction."""
+    strokes = []
+    for _ in range(random.choice(STROKES)):
+        start = random.uniform(-1, 1, 2)
+        if strokes:
+            earlier = curve_points(strokes[random.integers(len(strokes))])
+            start = earlier[random.choice([0, len(earlier) // 2, -1])]
+        end = random.uniform(-1, 1, 2)
+        while np.hypot(*(end - start)) < 0.8:
+            end = random.uniform(-1, 1, 2)
+        bend = random.normal(0, 0.5, (2, 2))
+        strokes.append(np.stack([start, start * 2 / 3 + end / 3, start / 3 + end * 2 / 3, end]))
+        strokes[-1][1:3] += bend
+    points = curve_points(np.stack(strokes))
+    low, high = points.min((0, 1)), points.max((0, 1))
+    half = (high - low) / 2
+    return (np.stack(strokes) - (low + high) / 2) / np.sqrt(half * max(half))  # narrow ones made wider
+
+
+def _picture(character: np.ndarray) -> np.ndarray:
+    """A small bold picture [12, 12] of a character, to compare it with others."""
+    return draw_strokes(curve_points(character)[None] * 4 + 5.5, np.full(1, 2.5, np.float32), 12)[0]
+
+
+def _draw_characters(draws: _Draws, character: np.ndarray) -> np.ndarray:
+    """Images uint8 [N, 32, 32, 3] of one character, written anew each time."""
+    controls = character + draws.normal(SHAPE_POINT_DEVIATION, *character.shape)
+    turn = np.deg2rad(draws.even(-SHAPE_ANGLE_JITTER, SHAPE_ANGLE_JITTER))
+    cos, sin = np.cos(turn), np.sin(turn)
+    wide, high = draws.even(8, 11.5), draws.even(8, 11.5)
+    matrix = np.stack([np.stack([cos * wide, -sin * high], -1), np.stack([sin * wide, cos * high], -1)], -2)
+    controls = np.einsum("nij,nspj->nspi", matrix, controls) + _centres(draws)[:, None, None]
+    cover = draw_strokes(curve_points(controls), draws.even(1.5, 2.8), SIZE)
+    return _paint(draws, cover, *_paper_and_ink(draws))
+
+
+def _draw_hue_blobs(draws: _Draws, hue: float) -> np.ndarray:
+    """Images uint8 [N, 32, 32, 3] of blobs around one hue (in turns), all of one brightness."""
+    waves = np.abs(draws.normal(0.09, 3))
+    phases = np.stack([draws.even(0, 2 * np.pi) for _ in range(3)], -1)
+    cover = draw_blobs(_centres(draws), draws.even(6, 10), waves, phases, SIZE)
+    paper, _ = _paper_and_ink(draws)
+    hues = hue + draws.normal(HUE_DEVIATION, 1)[:, 0]
+    return _paint(
+        draws, cover, paper, hue_colours(hues, draws.even(*BLOB_LUMINANCE), draws.even(*HUE_SATURATION))
+    )
+
+
+def _draw_bars(draws: _Draws, angle: float) -> np.ndarray:
+    """Images uint8 [N, 32, 32, 3] of bars at one angle (degrees, anticlockwise from level) or close to it."""
+    angles = np.deg2rad(angle + draws.normal(ANGLE_DEVIATION, 1)[:, 0])
+    half = (draws.even(7, 11) * np.stack([np.cos(angles), -np.sin(angles)])).T
+    centres = _centres(draws)
+    points = np.stack([centres - half, centres + half], axis=1)[:, None].astype(np.float32)
+    return _paint(draws, draw_strokes(points, draws.even(3, 6), SIZE), *_paper_and_ink(draws))
+
+
+def _centres(draws: _Draws) -> np.ndarray:
+    """Where the drawings are: float32 [N, 2], the middle of the image and some pixels around it."""
+    shifts = [draws.even(-SHIFT_JITTER, SHIFT_JITTER) for _ in range(2)]
+    return np.stack(shifts, -1) + (SIZE - 1) / 2
+
+
+def _paper_and_ink(draws: _Draws) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [N, 3] of paper (dark or light, hardly tinted) and of ink of any hue that stands out."""
+    light = (draws.even(0, 1) > 0.5).astype(int)
+    paper, ink = np.array(PAPER_LUMINANCE)[light], np.array(INK_LUMINANCE)[light]
+    return (
+        hue_colours(draws.even(0, 1), draws.even(*paper.T), draws.even(0, PAPER_SATURATION)),
+        hue_colours(draws.even(0, 1), draws.even(*ink.T), draws.even(0.3, 0.9)),
+    )
+
+
+def _paint(draws: _Draws, cover: np.ndarray, paper: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """Noisy images uint8 [N, 32, 32, 3]: `ink` on `paper`, both [N, 3], where `cover` [N, 32, 32] says."""
+    paper, ink = paper[:, None, None], ink[:, None, None]
+    images = paper + cover[..., None] * (ink - paper) + NOISE_DEVIATION * draws.noise
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)

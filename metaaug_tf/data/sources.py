@@ -1,0 +1,102 @@
+"""The one door to all data: a dataset's name and settings in, three disjoint labelled sets out.
+
+Importing this module doesn't import TensorFlow, so that settings can be checked at once.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from metaaug_tf.data import glyphs
+from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.splits import cut_dataset
+from metaaug_tf.errors import UserError
+
+
+def load_dataset(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
+    """Read or draw a dataset and cut it into training, validation and test set.
+
+    Args:
+        settings: the `data` part of the resolved config, with the keys
+            dataset: "glyphs", "folder" or the name of a TFDS classification dataset;
+            seed: of the splits and of the drawing of glyphs;
+            image_size: height and width of the result in pixels, 0 to leave them;
+            channels: 1 or 3;
+            split: "" or the TFDS split from which all three sets are cut;
+            train_per_class, test_per_class: images, 0 for no rule;
+            validation_per_class: how many of train_per_class are for validation, 0 for no rule;
+            validation_examples: images held out of the training set, 0 for none;
+            test_fraction: of the images, where there is no test set;
+            train_examples: images of the training set to keep, 0 for all;
+            skip_corrupt: leave out unreadable files of a folder and count them.
+        data_dir: the folder of images, or where TFDS keeps its datasets (None: its own default).
+
+    Returns:
+        The three sets, uint8 images of one size. The validation set is empty where no setting asks for one.
+
+    Raises:
+        UserError: the settings or the data are not usable; says what to do.
+    """
+    check_settings(settings)
+    if settings["dataset"] == "glyphs":
+        return load_glyphs(settings)
+    if settings["dataset"] == "folder":
+        from metaaug_tf.data.folder import load_folder
+
+        return load_folder(settings, data_dir)
+    from metaaug_tf.data.tfds_source import load_tfds
+
+    return load_tfds(settings, data_dir)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check the values of the `data` part of the config, without looking at any data.
+
+    Raises:
+        UserError: a value is out of its range; names the setting, its value and the range.
+    """
+    counts = ("seed", "image_size", "train_per_class", "validation_per_class", "test_per_class")
+    for key in (*counts, "validation_examples", "train_examples"):
+        if settings[key] < 0:
+            raise UserError(f"--config.{key}={settings[key]}: must be 0 or more.")
+    if settings["channels"] not in (1, 3):
+        raise UserError(f"--config.channels={settings['channels']}: must be 1 (grey) or 3 (colour).")
+    if not 0 < settings["test_fraction"] < 1:
+        raise UserError(f"--config.test_fraction={settings['test_fraction']}: must be between 0 and 1.")
+    if settings["split"] and settings["dataset"] in ("glyphs", "folder"):
+        raise UserError(
+            f"--config.split={settings['split']}: the dataset {settings['dataset']!r} has no named splits; "
+            "this setting is for TFDS datasets."
+        )
+    per_class, total = settings["validation_per_class"], settings["validation_examples"]
+    if per_class and total:
+        raise UserError(
+            f"--config.validation_per_class={per_class} and --config.validation_examples={total} exclude "
+            "each other: make one of them 0."
+        )
+
+
+def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
+    """Draw the embedded dataset; see metaaug_tf.data.glyphs.
+
+    Args:
+        settings: as for `load_dataset`; numbers per class that are 0 become those of the module.
+
+    Returns:
+        The three sets, with the family of every class.
+
+    Raises:
+        UserError: the numbers of the split can't be met.
+    """
+    from metaaug_tf.data.images import fit_image  # here, because importing TensorFlow takes seconds
+
+    settings = dict(settings)
+    settings["train_per_class"] = settings["train_per_class"] or glyphs.TRAIN_PER_CLASS
+    settings["test_per_class"] = settings["test_per_class"] or glyphs.TEST_PER_CLASS
+    if not settings["validation_examples"]:
+        settings["validation_per_class"] = settings["validation_per_class"] or glyphs.VALIDATION_PER_CLASS
+    pools = []
+    for pool in glyphs.POOLS:
+        drawn = glyphs.draw_glyphs(settings["seed"], pool, settings[f"{pool}_per_class"])
+        images = fit_image(drawn.images, settings["image_size"], settings["channels"])
+        pools.append(Examples(images.numpy(), drawn.labels))
+    return cut_dataset(*pools, glyphs.glyph_class_names(), settings, glyphs.glyph_families())
