@@ -1,0 +1,95 @@
+"""The augmented images that the policy trusts most and least."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.image import imsave
+
+from metaaug_tf.report.drawing import data_uri
+from metaaug_tf.report.measures import groups_of
+from metaaug_tf.report.run import Observations, Run
+from metaaug_tf.report.wording import number, signed
+
+# Their result does not depend on the magnitude, so a number beside their name would mislead.
+_WITHOUT_MAGNITUDE = frozenset({"AutoContrast", "Equalize", "Identity"})
+_LARGEST_SIDE = 112
+_IN_A_ROW = 12
+_IN_A_FAMILY = 6
+_MOST_FAMILIES = 4
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image of the gallery: data URI, alternative text, label, operations, weight ("" where none)."""
+
+    source: str
+    alt: str
+    label: str
+    operations: str
+    weight: str
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A row of images under a title."""
+
+    title: str
+    cards: tuple[Card, ...]
+
+
+def shelves(run: Run) -> list[Shelf]:
+    """Most and least trusted images, per family where there are two to four; else a plain sample."""
+    seen = run.observations
+    if seen is None or not len(seen.weights):
+        return []
+    if np.ptp(seen.weights) < 1e-6:
+        everything = range(min(2 * _IN_A_ROW, len(seen.weights)))
+        return [Shelf("As the pipeline draws them", tuple(_card(run, at, False) for at in everything))]
+    groups = groups_of(run)
+    if groups.kind == "family" and len(groups.names) <= _MOST_FAMILIES:
+        found = []
+        for index, name in enumerate(groups.names):
+            found += _ranked(run, np.flatnonzero(groups.index == index), _IN_A_FAMILY, f", {name} classes")
+        return found
+    return _ranked(run, np.arange(len(seen.weights)), _IN_A_ROW, "")
+
+
+def _ranked(run: Run, members: np.ndarray, count: int, where: str) -> list[Shelf]:
+    order = members[np.argsort(run.observations.weights[members], kind="stable")]
+    count = min(count, len(order) // 2)
+    chosen = (("Most trusted", order[::-1][:count]), ("Least trusted", order[:count]))
+    return [
+        Shelf(f"{title}{where}", tuple(_card(run, int(at), True) for at in which))
+        for title, which in chosen
+        if count
+    ]
+
+
+def _card(run: Run, at: int, weighted: bool) -> Card:
+    seen = run.observations
+    label = run.class_name(int(seen.labels[at]))
+    names = [run.operations[operation] for operation in seen.pairs[at]]
+    steps = " → ".join(
+        name if name in _WITHOUT_MAGNITUDE else f"{name} {signed(magnitude)}"
+        for name, magnitude in zip(names, seen.magnitudes[at], strict=True)
+    )
+    weight = _weight(seen, at) if weighted else ""
+    alt = f"Image of class {label} after {steps}" + (f", weight {weight}" if weight else "")
+    return Card(_encoded(seen.images[at]), alt, label, steps, weight)
+
+
+def _weight(seen: Observations, at: int) -> str:
+    value = float(seen.weights[at])
+    return number(value) if value >= 0.1 else f"{value:.2g}"
+
+
+def _encoded(image: np.ndarray) -> str:
+    """An image [H, W, C] as PNG; of large ones every second, third ... pixel so that the page stays light."""
+    step = -(-max(image.shape[:2]) // _LARGEST_SIDE)
+    small = image[::step, ::step]
+    if small.shape[2] == 1:
+        small = np.repeat(small, 3, axis=2)
+    buffer = io.BytesIO()
+    imsave(buffer, np.ascontiguousarray(small), format="png")
+    return data_uri(buffer.getvalue(), "png")

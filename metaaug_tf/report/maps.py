@@ -1,0 +1,189 @@
+"""Maps of the sampler and of the mean weights: colours tell the ratio, white is "as often" or "as much"."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from metaaug_tf.report.drawing import (
+    COLOURS,
+    INK,
+    PAPER,
+    Picture,
+    blank,
+    name_cells,
+    picture,
+    ratio_bar,
+    ratio_limit,
+    ratio_map,
+    shorten,
+)
+from metaaug_tf.report.measures import Groups, class_weights, mean_weights, shares
+from metaaug_tf.report.run import Observations, Run, Sampler
+from metaaug_tf.report.wording import listed, number, times
+
+_WIDTH = 5.0
+_MOST_CLASSES = 24
+
+
+def sampler_map(sampler: Sampler) -> Picture:
+    """The table of pairs relative to uniform."""
+    ratios = sampler.table * sampler.table.size
+    limit = ratio_limit(ratios)
+    figure, axes = blank(_WIDTH, 5.6)
+    mesh = ratio_map(axes, ratios, limit, [[f"{value:.1f}" for value in row] for row in ratios])
+    name_cells(axes, sampler.operations, sampler.operations)
+    axes.set_xlabel("second operation", fontsize=9, color=INK)
+    axes.set_ylabel("first operation", fontsize=9, color=INK)
+    ratio_bar(mesh, [axes], "drawn, relative to uniform")
+    said = [f"{_pair(sampler, at)} {times(ratios.flat[at])}" for at in (ratios.argmin(), ratios.argmax())]
+    alt = (
+        f"Heat map of {len(ratios)} by {len(ratios)} pairs of operations, relative to uniform. "
+        f"Least often drawn pair: {said[0]}; most often: {said[1]}. By operation: {_said_shares(sampler)}."
+    )
+    return picture(figure, alt, "Red pairs are drawn less often than at the start, blue ones more often.")
+
+
+def _pair(sampler: Sampler, at: np.intp) -> str:
+    row, column = divmod(int(at), len(sampler.operations))
+    return f"{sampler.operations[row]} then {sampler.operations[column]}"
+
+
+def _said_shares(sampler: Sampler) -> str:
+    drawn = shares(sampler.table)
+    return ", ".join(f"{sampler.operations[k]} {number(drawn[k])}" for k in np.argsort(drawn, kind="stable"))
+
+
+def movement_map(sampler: Sampler) -> Picture | None:
+    """How often each operation was drawn, epoch by epoch; None without a history."""
+    if len(sampler.history) < 2:
+        return None
+    epochs = [epoch + 1 for epoch, _ in sampler.history]
+    ratios = np.stack([shares(table) for _, table in sampler.history], axis=1)
+    limit = ratio_limit(ratios)
+    figure, axes = blank(_WIDTH, 4.3)
+    mesh = ratio_map(axes, ratios, limit)
+    name_cells(axes, sampler.operations, [])
+    marks = np.unique(np.linspace(0, len(epochs) - 1, 7).round().astype(int))
+    axes.set_xticks(marks + 0.5, [str(epochs[mark]) for mark in marks])
+    axes.set_xlabel("epoch", fontsize=9, color=INK)
+    ratio_bar(mesh, [axes], "drawn, relative to uniform")
+    final = ratios[:, -1]
+    low, high = int(final.argmin()), int(final.argmax())
+    said = listed(
+        [
+            f"{sampler.operations[k]} from {number(ratios[k, 0])} to {number(ratios[k, -1])}"
+            for k in (low, high)
+        ]
+    )
+    alt = f"Heat map of operations over epochs {epochs[0]} to {epochs[-1]}, relative to uniform: {said}."
+    return picture(figure, alt, "Each row is one operation; follow it to the right to see when it moved.")
+
+
+def history_maps(sampler: Sampler) -> Picture | None:
+    """The whole table at four moments; None without a history."""
+    if len(sampler.history) < 4:
+        return None
+    chosen = [sampler.history[at] for at in np.linspace(0, len(sampler.history) - 1, 4).round().astype(int)]
+    tables = [(epoch + 1, table * table.size) for epoch, table in chosen]
+    limit = ratio_limit(np.stack([ratios for _, ratios in tables]))
+    figure = Figure(figsize=(_WIDTH, 2.0), facecolor=PAPER, layout="constrained")
+    panels = figure.subplots(1, 4)
+    for panel, (epoch, ratios) in zip(panels, tables, strict=True):
+        mesh = ratio_map(panel, ratios, limit)
+        panel.set(xticks=[], yticks=[], aspect="equal")
+        panel.set_title(f"epoch {epoch}", fontsize=9.5, color=INK)
+    ratio_bar(mesh, panels, "drawn, relative to uniform")
+    spread = "; ".join(
+        f"epoch {epoch}: pairs between {number(ratios.min())} and {times(ratios.max())}"
+        for epoch, ratios in tables
+    )
+    alt = f"The table of pairs at four epochs, relative to uniform. {spread}."
+    return picture(
+        figure, alt, "The whole table of pairs at four moments: rows first, columns second operation."
+    )
+
+
+def group_table(seen: Observations, operations: int, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
+    """Mean weight [K, G] and its ratio to the mean of its group; NaN where there are under 3 images."""
+    means, counts = mean_weights(seen, operations, groups)
+    means = np.where(counts >= 3, means, np.nan)
+    levels = [seen.weights[groups.index == number].mean() for number in range(len(groups.names))]
+    return means, means / np.maximum(levels, 1e-12)
+
+
+def group_map(run: Run, groups: Groups) -> Picture:
+    """Mean weight per operation and group, coloured by the ratio to the mean of the group."""
+    means, ratios = group_table(run.observations, len(run.operations), groups)
+    limit = ratio_limit(ratios)
+    figure, axes = blank(_WIDTH, 5.0)
+    mesh = ratio_map(
+        axes, ratios, limit, [[number(v) if np.isfinite(v) else "" for v in row] for row in means]
+    )
+    few = len(groups.names) <= 5
+    name_cells(axes, run.operations, [shorten(name) for name in groups.names], 0 if few else 90)
+    ratio_bar(mesh, [axes], f"weight, relative to the mean of the {groups.kind}")
+    said = []
+    for index, name in enumerate(groups.names):
+        if np.isfinite(ratios[:, index]).any():
+            low, high = int(np.nanargmin(ratios[:, index])), int(np.nanargmax(ratios[:, index]))
+            said.append(
+                f"{name}: lowest {run.operations[low]} {number(means[low, index])}, "
+                f"highest {run.operations[high]} {number(means[high, index])}"
+            )
+    caption = (
+        f"The number is the mean weight; red is less, blue is more than the {groups.kind} gets on average."
+    )
+    if not groups.complete:
+        caption += " Only the classes with the lowest and the highest mean weight are shown."
+    return picture(
+        figure, f"Heat map of mean weight per operation and {groups.kind}. {'; '.join(said)}.", caption
+    )
+
+
+def class_chart(run: Run) -> Picture | None:
+    """Mean weight of every class with its 95 % interval, the extreme ones of many; None for one class."""
+    labels, means, errors = class_weights(run.observations)
+    if len(labels) < 2:
+        return None
+    order = np.argsort(means, kind="stable")
+    if len(order) > _MOST_CLASSES:
+        order = np.concatenate([order[: _MOST_CLASSES // 2], order[-_MOST_CLASSES // 2 :]])
+    figure, axes = blank(_WIDTH, 1.0 + 0.21 * len(order))
+    places = np.arange(len(order))
+    families = sorted(set(run.families or ()))
+    colours = [
+        COLOURS[families.index(run.families[labels[k]]) % len(COLOURS)] if families else COLOURS[0]
+        for k in order
+    ]
+    axes.hlines(
+        places,
+        means[order] - 1.96 * errors[order],
+        means[order] + 1.96 * errors[order],
+        colours,
+        linewidth=1.6,
+    )
+    axes.scatter(means[order], places, c=colours, s=22, zorder=3)
+    axes.axvline(run.observations.weights.mean(), color=INK, linewidth=0.8, linestyle=":")
+    axes.set_yticks(places, [shorten(run.class_name(labels[k]), 22) for k in order], fontsize=8.5)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean weight", fontsize=9, color=INK)
+    for family, colour in zip(families, COLOURS, strict=False):
+        axes.scatter([], [], c=colour, s=22, label=shorten(family))
+    if families:
+        axes.legend(
+            fontsize=8, frameon=False, labelcolor=INK, loc="lower left", ncols=4, bbox_to_anchor=(0, 1)
+        )
+    named = [f"{run.class_name(labels[k])} {number(means[k])}" for k in (order[0], order[-1])]
+    alt = f"Mean weight of {len(labels)} classes with 95 % intervals, from {named[0]} to {named[1]}."
+    return picture(figure, alt, _class_caption(len(order), len(labels)))
+
+
+def _class_caption(shown: int, known: int) -> str:
+    part = f" The {shown} most extreme of {known} classes are shown." if shown < known else ""
+    return f"Bars are 95 % intervals over the observed images, the dotted line is the mean of all.{part}"
+
+
+def columns(values: np.ndarray, rows: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """A table [R, C] as rows of text for the page."""
+    return [(name, [number(value) for value in line]) for name, line in zip(rows, values, strict=True)]

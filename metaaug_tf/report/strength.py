@@ -1,0 +1,77 @@
+"""Weight against magnitude, one small picture per operation so that they flow on any screen."""
+
+import numpy as np
+
+from metaaug_tf.report.drawing import COLOURS, INK, Picture, blank, picture
+from metaaug_tf.report.measures import Groups
+from metaaug_tf.report.run import Observations, Run
+from metaaug_tf.report.wording import number, signed
+
+_BINS = 5
+_MOST_LINES = 4
+_ENOUGH = 3
+
+
+def strength_charts(run: Run, groups: Groups) -> list[Picture]:
+    """Mean weight per fifth of the range of magnitudes, for every operation that was seen.
+
+    Families get a line each; more than four groups are drawn as one line of all images.
+    """
+    seen = run.observations
+    if len(groups.names) > _MOST_LINES:
+        groups = Groups("class", ("all images",), np.zeros(len(seen.weights), dtype=int))
+    curves = [_curves(seen, number, groups) for number in range(len(run.operations))]
+    top = max(
+        (np.nanmax(ups + errors) for _, ups, errors in curves if np.isfinite(ups + errors).any()), default=1
+    )
+    return [
+        _chart(name, groups, curve, float(top))
+        for name, curve in zip(run.operations, curves, strict=True)
+        if np.isfinite(curve[1]).any()
+    ]
+
+
+def strength_legend(groups: Groups) -> list[tuple[str, str]]:
+    """Name and colour of every line; empty where there is one line for all images."""
+    if len(groups.names) > _MOST_LINES:
+        return []
+    return list(zip(groups.names, COLOURS, strict=False))
+
+
+def _curves(seen: Observations, operation: int, groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Middles of the bins [B], mean weight [G, B] and its standard error [G, B]; NaN for too few images."""
+    image, slot = np.nonzero(seen.pairs == operation)
+    magnitudes, weights, group = seen.magnitudes[image, slot], seen.weights[image], groups.index[image]
+    lowest = -10.0 if (magnitudes < 0).any() else 0.0
+    edges = np.linspace(lowest, 10, _BINS + 1)
+    place = np.clip(np.digitize(magnitudes, edges) - 1, 0, _BINS - 1)
+    found = np.full((2, len(groups.names), _BINS), np.nan)
+    for number_ in range(len(groups.names)):
+        for bin_ in range(_BINS):
+            inside = weights[(group == number_) & (place == bin_)]
+            if len(inside) >= _ENOUGH:
+                found[:, number_, bin_] = inside.mean(), inside.std(ddof=1) / np.sqrt(len(inside))
+    return (edges[1:] + edges[:-1]) / 2, *found
+
+
+def _chart(
+    name: str, groups: Groups, curve: tuple[np.ndarray, np.ndarray, np.ndarray], top: float
+) -> Picture:
+    middles, ups, errors = curve
+    figure, axes = blank(2.3, 1.75)
+    for up, error, colour in zip(ups, errors, COLOURS, strict=False):
+        axes.fill_between(
+            middles, up - 1.96 * error, up + 1.96 * error, color=colour, alpha=0.15, linewidth=0
+        )
+        axes.plot(middles, up, "o-", color=colour, markersize=3.5, linewidth=1.6)
+    axes.set_ylim(0, top * 1.05)
+    ends = (-10, 0, 10) if middles[0] < 0 else (0, 5, 10)
+    axes.set_xlim(ends[0], ends[2])
+    axes.set_xticks(ends, [signed(end).removesuffix(".0") for end in ends])
+    axes.set_title(name, fontsize=10, color=INK, loc="left", fontweight="bold")
+    said = "; ".join(
+        f"{group} {', '.join(number(value) for value in up)}"
+        for group, up in zip(groups.names, ups, strict=True)
+    )
+    where = ", ".join(signed(middle).removesuffix(".0") for middle in middles)
+    return picture(figure, f"Mean weight under {name} at magnitudes {where}: {said}.")
