@@ -1,0 +1,92 @@
+"""Operations that blend an image with a degenerate one: Color, Contrast, Brightness, Sharpness (PIL.ImageEnhance)."""
+
+import tensorflow as tf
+
+from metaaug_tf.ops.arithmetic import rounded
+from metaaug_tf.ops.layout import as_rows, luma, static_channels
+
+
+def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Moves an image away from (factor > 1) or towards (< 1) its grey version (PIL.ImageEnhance.Color).
+
+    Args:
+        image: [H, W, C] uint8; unchanged when C is 1.
+        factor: scalar float64; 0 gives grey, 1 the image.
+
+    Returns:
+        [H, W, C] uint8.
+    """
+    if static_channels(image) == 1:
+        return image
+    return _blend(luma(image)[..., tf.newaxis], image, factor)
+
+
+def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Moves an image away from or towards its mean grey level (PIL.ImageEnhance.Contrast).
+
+    Args:
+        image: [H, W, C] uint8.
+        factor: scalar float64; 0 gives a flat image, 1 the image.
+
+    Returns:
+        [H, W, C] uint8.
+    """
+    grey = tf.cast(image[..., 0], tf.int32) if static_channels(image) == 1 else luma(image)
+    total = tf.reduce_sum(tf.cast(tf.reduce_sum(grey, axis=1), tf.int64))
+    pixels = tf.size(grey, out_type=tf.int64)
+    mean = (2 * total + pixels) // (2 * pixels)
+    return _blend(mean, image, factor)
+
+
+def brightness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Scales every value (PIL.ImageEnhance.Brightness).
+
+    Args:
+        image: [H, W, C] uint8.
+        factor: scalar float64; 0 gives black, 1 the image.
+
+    Returns:
+        [H, W, C] uint8.
+    """
+    return _blend(tf.constant(0), image, factor)
+
+
+def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Moves an image away from or towards its smoothed version (PIL.ImageEnhance.Sharpness).
+
+    The smoothing is PIL.ImageFilter.SMOOTH, a 3 x 3 kernel of ones with 5 in the middle, divided by 13; the outermost
+    pixels are not smoothed.
+
+    Args:
+        image: [H, W, C] uint8.
+        factor: scalar float64; 0 gives the smoothed image, 1 the image.
+
+    Returns:
+        [H, W, C] uint8.
+    """
+    rows = as_rows(image)
+    blended = _blend(_smooth(rows, static_channels(image)), rows, factor)
+    return tf.reshape(blended, tf.shape(image))
+
+
+def _smooth(rows: tf.Tensor, channels: int) -> tf.Tensor:
+    """SMOOTH on [H, W * C] uint8, outermost pixels kept: [H, W * C] int32, 0 to 255.
+
+    Pillow divides in float32 and rounds; a sum over 13 is never within 1/26 of a half, so integers give the same.
+    """
+    values = tf.cast(rows, tf.int32)
+    height, width = tf.shape(rows)[0], tf.shape(rows)[1]
+    padded = tf.pad(values, [[1, 1], [channels, channels]])
+    columns = padded[:-2] + padded[1:-1] + padded[2:]
+    total = columns[:, : -2 * channels] + columns[:, channels:-channels] + columns[:, 2 * channels :]
+    smooth = (total + 4 * values + 6) // 13
+    y, x = tf.range(height)[:, tf.newaxis], tf.range(width)
+    inside = (y > 0) & (y < height - 1) & (x >= channels) & (x < width - channels)
+    return tf.where(inside, smooth, values)
+
+
+def _blend(degenerate: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """PIL.Image.blend: degenerate + factor * (image - degenerate) in float32, clipped, truncated to uint8."""
+    start = tf.cast(degenerate, tf.float32)
+    value = start + rounded(tf.cast(factor, tf.float32) * (tf.cast(image, tf.float32) - start))
+    return tf.cast(tf.clip_by_value(value, 0.0, 255.0), tf.uint8)

@@ -1,0 +1,35 @@
+"""How an image lies in memory: rows of W * C values, which XLA vectorises, instead of a trailing axis of 3."""
+
+import tensorflow as tf
+
+
+def static_channels(image: tf.Tensor) -> int:
+    """The number of channels C of a [H, W, C] image, known when the graph is made."""
+    return image.shape[-1]
+
+
+def as_rows(image: tf.Tensor) -> tf.Tensor:
+    """[H, W, C] to [H, W * C]; free under XLA."""
+    return tf.reshape(image, [tf.shape(image)[0], -1])
+
+
+def per_row(per_channel: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """[C] to [W * C], one value per entry of a row of the image [H, W, C]."""
+    return tf.tile(per_channel, [tf.shape(image)[1]])
+
+
+def channel_extrema(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Lowest and highest value of each channel of [H, W, C] uint8: two [C] int32 tensors."""
+    rows = as_rows(image)
+    low, high = tf.reduce_min(rows, axis=0), tf.reduce_max(rows, axis=0)
+    per_pixel = [-1, static_channels(image)]
+    return (
+        tf.reduce_min(tf.cast(tf.reshape(low, per_pixel), tf.int32), axis=0),
+        tf.reduce_max(tf.cast(tf.reshape(high, per_pixel), tf.int32), axis=0),
+    )
+
+
+def luma(image: tf.Tensor) -> tf.Tensor:
+    """ITU-R 601 luma of [H, W, 3] uint8 in 16-bit fixed point (Pillow's convert("L")): [H, W] int32, 0 to 255."""
+    red, green, blue = (tf.cast(image[..., channel], tf.int32) for channel in range(3))
+    return (19595 * red + 38470 * green + 7471 * blue + 0x8000) // 0x10000

@@ -1,0 +1,70 @@
+"""Checks of what users pass: ValueError eagerly or when a graph is made, InvalidArgumentError when it runs."""
+
+import tensorflow as tf
+
+from metaaug_tf.ops.table import MAX_MAGNITUDE, OPERATIONS
+
+
+def check_name(name: str) -> int:
+    """The position of an operation in the table; ValueError for an unknown name."""
+    if name not in OPERATIONS:
+        raise ValueError(f"unknown operation {name!r}; allowed: {', '.join(OPERATIONS)}")
+    return OPERATIONS.index(name)
+
+
+def check_images(images, rank: int) -> tf.Tensor:
+    """Images as a tensor, once they are uint8, of the given rank (3 or 4) and of 1 or 3 channels; else ValueError."""
+    images = tf.convert_to_tensor(images)
+    layout = "[H, W, C]" if rank == 3 else "[B, H, W, C]"
+    if images.dtype != tf.uint8:
+        raise ValueError(f"images must be uint8, got {images.dtype.name}; scale to 0..255 and cast first")
+    if images.shape.rank != rank:
+        raise ValueError(f"expected {layout}, got shape {images.shape}")
+    if images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"{layout} must have 1 or 3 channels (known when a graph is made), got shape {images.shape}"
+        )
+    return images
+
+
+def check_magnitudes(magnitudes, shape) -> tf.Tensor:
+    """Magnitudes as float32 of the given shape within [-10, 10]."""
+    magnitudes = _as_tensor(magnitudes, tf.float32, "magnitudes", shape)
+    allowed = tf.reduce_all(tf.abs(magnitudes) <= MAX_MAGNITUDE)
+    return _checked(magnitudes, allowed, "magnitudes must be numbers in [-10, 10]")
+
+
+def check_pairs(pairs, shape) -> tf.Tensor:
+    """Operation pairs as int32 of the given shape within 0..13."""
+    pairs = tf.convert_to_tensor(pairs)
+    if not pairs.dtype.is_integer:
+        raise ValueError(f"pairs must be integers, got {pairs.dtype.name}")
+    pairs = _as_tensor(pairs, tf.int32, "pairs", shape)
+    allowed = tf.reduce_all((pairs >= 0) & (pairs < len(OPERATIONS)))
+    return _checked(pairs, allowed, f"pairs must be positions 0 to {len(OPERATIONS) - 1} in OPERATIONS")
+
+
+def checked_fill(fill) -> tf.Tensor:
+    """The fill value as a uint8 scalar, once it is an integer in 0..255."""
+    fill = tf.convert_to_tensor(fill)
+    if not fill.dtype.is_integer:
+        raise ValueError(f"fill must be an integer in 0..255, got {fill.dtype.name}")
+    fill = _as_tensor(fill, tf.int32, "fill", [])
+    fill = _checked(fill, (fill >= 0) & (fill <= 255), "fill must be an integer in 0..255")
+    return tf.cast(fill, tf.uint8)
+
+
+def _as_tensor(values, dtype, name, shape):
+    values = tf.cast(tf.convert_to_tensor(values), dtype)
+    if not values.shape.is_compatible_with(shape):
+        raise ValueError(f"{name} must have shape {list(shape)}, got {values.shape}")
+    return values
+
+
+def _checked(values, allowed, message):
+    if tf.executing_eagerly():
+        if not allowed:
+            raise ValueError(f"{message}, got {values.numpy()}")
+        return values
+    with tf.control_dependencies([tf.debugging.Assert(allowed, [message + ", got", values])]):
+        return tf.identity(values)

@@ -1,0 +1,97 @@
+"""The standard augmentation around the learned one: crop and flip before it, Cutout after it.
+
+Each random choice is a pure function of (seed, epoch, index of the example), as in metaaug_tf.transform.
+"""
+
+import tensorflow as tf
+
+from metaaug_tf.blocks import BLOCK, map_in_blocks
+from metaaug_tf.ops.validation import check_images, checked_fill
+from metaaug_tf.stateless import CROP_AND_FLIP_STREAM, CUTOUT_STREAM, uniform_per_example
+
+
+def crop_and_flip(images, seed, epoch, indices, *, padding: int, flip: bool, fill: int) -> tf.Tensor:
+    """Pads each image on all sides, crops it back to its size at a random place, and mirrors it half of the time.
+
+    Args:
+        images: [B, H, W, C] uint8, C 1 or 3.
+        seed: scalar int, the seed of the run.
+        epoch: scalar int from 0.
+        indices: [B] int64 from 0 to 2**32 - 1, the position of each example in its dataset.
+        padding: pixels added on each side, 0 or more; the 2 * padding + 1 places in each direction are equally likely.
+        flip: whether to mirror left and right with probability 1/2.
+        fill: 0 to 255, the grey level of the padding.
+
+    Returns:
+        [B, H, W, C] uint8.
+
+    Raises:
+        ValueError: on other images, a negative padding or a fill outside 0..255.
+
+    Reference: Lee et al., Deeply-Supervised Nets, 2015.
+    """
+    images, fill = check_images(images, rank=4), checked_fill(fill)
+    if padding < 0:
+        raise ValueError(f"padding must be 0 pixels or more, got {padding}")
+    uniform = uniform_per_example(CROP_AND_FLIP_STREAM, seed, epoch, indices, 3)
+    corners = tf.cast(uniform[:, :2] * float(2 * padding + 1), tf.int32)
+    mirrored = (uniform[:, 2] < 0.5) & flip
+    return _crop_and_flip(images, corners, mirrored, fill, padding)
+
+
+def cutout(images, seed, epoch, indices, *, size: int, fill: int) -> tf.Tensor:
+    """Fills one square of each image, its centre uniform over the image, its part outside cut off.
+
+    Args:
+        images: [B, H, W, C] uint8, C 1 or 3.
+        seed: scalar int, the seed of the run.
+        epoch: scalar int from 0.
+        indices: [B] int64 from 0 to 2**32 - 1, the position of each example in its dataset.
+        size: side of the square in pixels; 0 for none.
+        fill: 0 to 255, the grey level of the square.
+
+    Returns:
+        [B, H, W, C] uint8.
+
+    Raises:
+        ValueError: on other images, a negative size or a fill outside 0..255.
+
+    Reference: DeVries and Taylor, arXiv 1708.04552.
+    """
+    images, fill = check_images(images, rank=4), checked_fill(fill)
+    if size < 0:
+        raise ValueError(f"size must be 0 pixels or more, got {size}")
+    extent = tf.shape(images)[1:3]
+    uniform = uniform_per_example(CUTOUT_STREAM, seed, epoch, indices, 2)
+    centers = tf.cast(uniform * tf.cast(extent, tf.float32), tf.int32)
+    return _cutout(images, centers, fill, size)
+
+
+@tf.function
+def _crop_and_flip(images, corners, mirrored, fill, padding):
+    return map_in_blocks(
+        lambda _, *block: _crop_and_flip_block(*block, fill, padding),
+        (images, corners, mirrored),
+        tf.TensorSpec([BLOCK, *images.shape[1:]], tf.uint8),
+    )
+
+
+@tf.function(jit_compile=True)
+def _crop_and_flip_block(images, corners, mirrored, fill, padding):
+    def one(inputs):
+        image, corner, mirror = inputs
+        padded = tf.pad(image, [[padding] * 2, [padding] * 2, [0, 0]], constant_values=fill)
+        cropped = tf.slice(padded, tf.concat([corner, [0]], 0), tf.shape(image))
+        return tf.cond(mirror, lambda: tf.reverse(cropped, [1]), lambda: cropped)
+
+    return tf.map_fn(one, (images, corners, mirrored), fn_output_signature=tf.uint8)
+
+
+@tf.function
+def _cutout(images, centers, fill, size):
+    first = centers[:, tf.newaxis] - size // 2
+    y, x = (tf.range(tf.shape(images)[axis]) for axis in (1, 2))
+    in_rows = (y >= first[..., 0]) & (y < first[..., 0] + size)
+    in_columns = (x >= first[..., 1]) & (x < first[..., 1] + size)
+    hidden = in_rows[:, :, tf.newaxis, tf.newaxis] & in_columns[:, tf.newaxis, :, tf.newaxis]
+    return tf.where(hidden, fill, images)
