@@ -1,7 +1,8 @@
 """What was learned, in plain sentences computed from the run; where the data separate nothing they say so.
 
-A difference is stated only where it is clear of zero at 5 % after as many comparisons as were
-made (Bonferroni) and at least five per cent. The noise is that of one run; what another seed would learn, one run can't tell.
+A difference is stated only where it is at least five per cent and clear of zero at 5 % after as many
+comparisons as were made (Bonferroni). The noise is that within one run: what another seed would learn, one
+run can't tell.
 """
 
 import math
@@ -16,6 +17,7 @@ from metaaug_tf.report.measures import (
     log_ratio,
     relative_weights,
     separated,
+    share_contrast,
     shares,
     strength_contrast,
 )
