@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from metaaug_tf.report.drawing import COLOURS, INK, Picture, blank, picture, shorten
 from metaaug_tf.report.run import Run
@@ -39,13 +40,13 @@ def policy_curves(run: Run) -> list[Picture]:
     """How the weights, their effective sample size and the policy's gradient moved."""
     charts = [
         ("Raw weight", {"highest": "weight_max", "mean": "weight_mean", "lowest": "weight_min"}, False),
-        ("Effective sample size", {"effective sample size": "effective_sample_size"}, False),
+        ("Effective share of the batch", {"effective share": "effective_sample_size"}, False),
         ("Validation loss after the virtual step", {"meta loss": "meta_loss"}, False),
         ("Norm of the policy's gradient", {"gradient norm": "policy_gradient_norm"}, True),
     ]
     captions = (
         "Weights that the policy gives to the images of a batch. Near 0 or 1 it learns slowly.",
-        "How many equally weighted images of a batch would tell as much.",
+        "Which part of a batch, equally weighted, would tell as much; 1 when all weights are equal.",
         "What the policy minimises.",
         "A gradient that vanishes means that the policy has stopped learning.",
     )
@@ -91,6 +92,9 @@ def line_chart(
         )
     if logarithmic and all((line.up[np.isfinite(line.up)] > 0).all() for line in lines):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(title, fontsize=10.5, color=INK, loc="left", fontweight="bold")
     axes.set_xlabel(across, fontsize=9, color=INK)
     axes.xaxis.get_major_locator().set_params(integer=across == "epoch")

@@ -34,10 +34,11 @@ class Picture:
     caption: str = ""
 
 
-def blank(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of `width` x `height` inches with one plain pair of axes."""
-    figure = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
-    axes = figure.add_subplot()
+def blank(width: float, height: float, small: bool = False) -> tuple[Figure, Axes]:
+    """A figure of `width` x `height` inches with one plain pair of axes; `small` ones have fixed margins."""
+    # Fitting the margins doubles the time of drawing, which small pictures, being many, can't afford.
+    figure = Figure(figsize=(width, height), facecolor=PAPER, layout=None if small else "constrained")
+    axes = figure.add_axes((0.17, 0.13, 0.79, 0.72)) if small else figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
         spine.set_color(FAINT)
@@ -75,11 +76,15 @@ def ratio_map(axes: Axes, ratios: np.ndarray, limit: float, texts: Sequence[Sequ
     axes.set_facecolor("#eef0f3")
     mesh = axes.pcolormesh(shown, cmap=DIVERGING, norm=norm, edgecolors="white", linewidth=0.4)
     axes.invert_yaxis()
+    size = 6.5 if ratios.shape[1] > 8 else 8.5
     for row, line in enumerate(texts):
         for column, text in enumerate(line):
-            cell = ratios[row, column]
-            colour = _ink_on(mesh.cmap(float(norm(np.clip(cell, 1 / limit, limit))))) if text else INK
-            axes.text(column + 0.5, row + 0.53, text, ha="center", va="center", fontsize=6.5, color=colour)
+            cell = norm(np.clip(ratios[row, column], 1 / limit, limit))
+            colour = _ink_on(mesh.cmap(float(cell))) if text else INK
+            label = axes.text(
+                column + 0.5, row + 0.53, text, ha="center", va="center", color=colour, fontsize=size
+            )
+            label.set_in_layout(False)
     return mesh
 
 

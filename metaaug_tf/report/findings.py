@@ -43,6 +43,9 @@ def findings(run: Run) -> list[str]:
 def _result(run: Run) -> list[str]:
     sentences = []
     test, epochs = run.figure("test_accuracy"), run.figure("epochs")
+    if not run.summary:
+        recorded = len(run.curves.get("epoch", ()))
+        sentences.append(f"The run is not finished: {recorded} epochs are recorded so far.")
     if math.isfinite(test):
         after = f" after {epochs:.0f} epochs" if math.isfinite(epochs) else ""
         validation = run.figure("validation_accuracy")

@@ -45,7 +45,7 @@ def shelves(run: Run) -> list[Shelf]:
         return []
     if np.ptp(seen.weights) < 1e-6:
         everything = range(min(2 * _IN_A_ROW, len(seen.weights)))
-        return [Shelf("As the pipeline draws them", tuple(_card(run, at, False) for at in everything))]
+        return [Shelf("A sample of pairs drawn uniformly", tuple(_card(run, at, False) for at in everything))]
     groups = groups_of(run)
     if groups.kind == "family" and len(groups.names) <= _MOST_FAMILIES:
         found = []

@@ -58,7 +58,7 @@ def movement_map(sampler: Sampler) -> Picture | None:
     """How often each operation was drawn, epoch by epoch; None without a history."""
     if len(sampler.history) < 2:
         return None
-    epochs = [epoch + 1 for epoch, _ in sampler.history]
+    epochs = [epoch for epoch, _ in sampler.history]
     ratios = np.stack([shares(table) for _, table in sampler.history], axis=1)
     limit = ratio_limit(ratios)
     figure, axes = blank(_WIDTH, 4.3)
@@ -66,7 +66,7 @@ def movement_map(sampler: Sampler) -> Picture | None:
     name_cells(axes, sampler.operations, [])
     marks = np.unique(np.linspace(0, len(epochs) - 1, 7).round().astype(int))
     axes.set_xticks(marks + 0.5, [str(epochs[mark]) for mark in marks])
-    axes.set_xlabel("epoch", fontsize=9, color=INK)
+    axes.set_xlabel("epochs trained", fontsize=9, color=INK)
     ratio_bar(mesh, [axes], "drawn, relative to uniform")
     final = ratios[:, -1]
     low, high = int(final.argmin()), int(final.argmax())
@@ -76,7 +76,7 @@ def movement_map(sampler: Sampler) -> Picture | None:
             for k in (low, high)
         ]
     )
-    alt = f"Heat map of operations over epochs {epochs[0]} to {epochs[-1]}, relative to uniform: {said}."
+    alt = f"Heat map of operations after {epochs[0]} to {epochs[-1]} epochs, relative to uniform: {said}."
     return picture(figure, alt, "Each row is one operation; follow it to the right to see when it moved.")
 
 
@@ -85,23 +85,21 @@ def history_maps(sampler: Sampler) -> Picture | None:
     if len(sampler.history) < 4:
         return None
     chosen = [sampler.history[at] for at in np.linspace(0, len(sampler.history) - 1, 4).round().astype(int)]
-    tables = [(epoch + 1, table * table.size) for epoch, table in chosen]
+    tables = [(epoch, table * table.size) for epoch, table in chosen]
     limit = ratio_limit(np.stack([ratios for _, ratios in tables]))
     figure = Figure(figsize=(_WIDTH, 2.0), facecolor=PAPER, layout="constrained")
     panels = figure.subplots(1, 4)
     for panel, (epoch, ratios) in zip(panels, tables, strict=True):
         mesh = ratio_map(panel, ratios, limit)
         panel.set(xticks=[], yticks=[], aspect="equal")
-        panel.set_title(f"epoch {epoch}", fontsize=9.5, color=INK)
+        panel.set_title(f"after {epoch}", fontsize=9.5, color=INK)
     ratio_bar(mesh, panels, "drawn, relative to uniform")
     spread = "; ".join(
-        f"epoch {epoch}: pairs between {number(ratios.min())} and {times(ratios.max())}"
+        f"after epoch {epoch} pairs between {number(ratios.min())} and {times(ratios.max())}"
         for epoch, ratios in tables
     )
-    alt = f"The table of pairs at four epochs, relative to uniform. {spread}."
-    return picture(
-        figure, alt, "The whole table of pairs at four moments: rows first, columns second operation."
-    )
+    alt = f"The table of pairs after four numbers of epochs, relative to uniform. {spread}."
+    return picture(figure, alt, "The table after so many epochs: rows first, columns second operation.")
 
 
 def group_table(seen: Observations, operations: int, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +149,7 @@ def class_chart(run: Run) -> Picture | None:
         order = np.concatenate([order[: _MOST_CLASSES // 2], order[-_MOST_CLASSES // 2 :]])
     figure, axes = blank(_WIDTH, 1.0 + 0.21 * len(order))
     places = np.arange(len(order))
-    families = sorted(set(run.families or ()))
+    families = list(dict.fromkeys(run.families or ()))
     colours = [
         COLOURS[families.index(run.families[labels[k]]) % len(COLOURS)] if families else COLOURS[0]
         for k in order

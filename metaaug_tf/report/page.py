@@ -94,7 +94,7 @@ def _sampler(run: Run) -> dict[str, Any] | None:
         "moved": [
             found for found in (maps.movement_map(run.sampler), maps.history_maps(run.sampler)) if found
         ],
-        "shares": [(run.operations[k], number(drawn[k])) for k in order],
+        "shares": [(run.operations[k], [number(drawn[k])]) for k in order],
         "table": maps.columns(table * table.size, run.operations),
     }
 

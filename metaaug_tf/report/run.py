@@ -24,7 +24,7 @@ class Sampler:
     Attributes:
         operations: K names.
         table: float64 [K, K], sums to 1; rows are the first operation.
-        history: (epoch, table) in the order of the epochs; empty where none was kept.
+        history: (epochs trained before, table) in order; empty where none was kept.
     """
 
     operations: tuple[str, ...]
@@ -59,7 +59,7 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        config: the resolved settings, nested.
+        config: the resolved settings.
         summary: the figures at the end of the run.
         curves: per metric float64 [E]; "epoch" counts from 1, missing values are NaN.
         class_names: one per class number; empty where unknown.
@@ -84,9 +84,7 @@ class Run:
     @property
     def dataset(self) -> str:
         """Name of the dataset, "unknown data" where no file tells it."""
-        data = self.config.get("data")
-        configured = data.get("dataset") if isinstance(data, dict) else None
-        return str(self.summary.get("dataset") or configured or "unknown data")
+        return str(self.summary.get("dataset") or self.config.get("dataset") or "unknown data")
 
     @property
     def policy(self) -> str:

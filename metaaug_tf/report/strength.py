@@ -58,13 +58,13 @@ def _chart(
     name: str, groups: Groups, curve: tuple[np.ndarray, np.ndarray, np.ndarray], top: float
 ) -> Picture:
     middles, ups, errors = curve
-    figure, axes = blank(2.3, 1.75)
+    figure, axes = blank(2.3, 1.75, small=True)
     for up, error, colour in zip(ups, errors, COLOURS, strict=False):
         axes.fill_between(
             middles, up - 1.96 * error, up + 1.96 * error, color=colour, alpha=0.15, linewidth=0
         )
         axes.plot(middles, up, "o-", color=colour, markersize=3.5, linewidth=1.6)
-    axes.set_ylim(0, top * 1.05)
+    axes.set_ylim(0, min(top * 1.05, 1))
     ends = (-10, 0, 10) if middles[0] < 0 else (0, 5, 10)
     axes.set_xlim(ends[0], ends[2])
     axes.set_xticks(ends, [signed(end).removesuffix(".0") for end in ends])
