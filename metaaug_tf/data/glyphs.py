@@ -39,6 +39,7 @@ INK_LUMINANCE = ((0.55, 0.85), (0.15, 0.45))  # on dark paper, on light paper
 BLOB_LUMINANCE = (0.42, 0.5)  # the same on both papers, between the two
 PAPER_SATURATION = 0.12
 STROKES = (2, 3, 4)  # how many strokes a character may have
+LEAST_SPREAD = 0.12  # variance of a character's points across its narrowest direction
 CANDIDATES = 12  # a new character is the one of so many that is least like those before it
 
 
@@ -123,6 +124,15 @@ def make_characters(seed: int) -> list[np.ndarray]:
 
 
 def _random_character(random: np.random.Generator) -> np.ndarray:
+    """Connected curved strokes, float [strokes, 4, 2], within -1..1; never as narrow as a bar."""
+    while True:
+        strokes = _random_strokes(random)
+        points = curve_points(strokes).reshape(-1, 2)
+        if np.linalg.eigvalsh(np.cov(points.T))[0] > LEAST_SPREAD:
+            return strokes
+
+
+def _random_strokes(random: np.random.Generator) -> np.ndarray:
     """Connected curved strokes, float [strokes, 4, 2], stretched to -1..1 in the longer direction."""
     strokes = []
     for _ in range(random.choice(STROKES)):

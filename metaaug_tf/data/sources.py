@@ -24,8 +24,9 @@ def load_dataset(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
             split: "" or the TFDS split from which all three sets are cut;
             train_per_class, test_per_class: images, 0 for no rule;
             validation_per_class: how many of train_per_class are for validation, 0 for no rule;
-            validation_examples: images held out of the training set, 0 for none;
-            test_fraction: of the images, where there is no test set;
+            validation_examples: images held out of the training set, 0 for no rule;
+            validation_fraction: part of the training set held out, 0 for no rule;
+            test_fraction: part of the images held out where there is no test set and no test_per_class;
             train_examples: images of the training set to keep, 0 for all;
             skip_corrupt: leave out unreadable files of a folder and count them.
         data_dir: the folder of images, or where TFDS keeps its datasets (None: its own default).
@@ -62,17 +63,19 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise UserError(f"--config.channels={settings['channels']}: must be 1 (grey) or 3 (colour).")
     if not 0 < settings["test_fraction"] < 1:
         raise UserError(f"--config.test_fraction={settings['test_fraction']}: must be between 0 and 1.")
+    if not 0 <= settings["validation_fraction"] < 1:
+        raise UserError(
+            f"--config.validation_fraction={settings['validation_fraction']}: must be 0 to below 1."
+        )
     if settings["split"] and settings["dataset"] in ("glyphs", "folder"):
         raise UserError(
             f"--config.split={settings['split']}: the dataset {settings['dataset']!r} has no named splits; "
             "this setting is for TFDS datasets."
         )
-    per_class, total = settings["validation_per_class"], settings["validation_examples"]
-    if per_class and total:
-        raise UserError(
-            f"--config.validation_per_class={per_class} and --config.validation_examples={total} exclude "
-            "each other: make one of them 0."
-        )
+    rules = ("validation_per_class", "validation_examples", "validation_fraction")
+    given = [f"--config.{key}={settings[key]}" for key in rules if settings[key]]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} exclude each other: keep one, make the others 0.")
 
 
 def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
@@ -92,7 +95,7 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
     settings = dict(settings)
     settings["train_per_class"] = settings["train_per_class"] or glyphs.TRAIN_PER_CLASS
     settings["test_per_class"] = settings["test_per_class"] or glyphs.TEST_PER_CLASS
-    if not settings["validation_examples"]:
+    if not (settings["validation_examples"] or settings["validation_fraction"]):
         settings["validation_per_class"] = settings["validation_per_class"] or glyphs.VALIDATION_PER_CLASS
     pools = []
     for pool in glyphs.POOLS:

@@ -104,8 +104,8 @@ def cut_dataset(
         test: the test set, or None: it is then cut from `pool`.
         class_names: C names; labels are 0..C-1.
         settings: the `data` part of the config; used are seed, train_per_class (which includes the
-            validation images), validation_per_class, test_per_class, validation_examples, test_fraction and
-            train_examples.
+            validation images), validation_per_class, validation_examples, validation_fraction,
+            test_per_class, test_fraction and train_examples.
         families: passed on to the Dataset.
         skipped: passed on to the Dataset.
 
@@ -155,8 +155,8 @@ def _test_counts(labels: np.ndarray, settings: Mapping[str, Any], names: Sequenc
 
 def _validation_counts(labels: np.ndarray, settings: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
     """How many of each class are held out of the training set, int [C]; at least one image must remain."""
-    per_class, total = settings["validation_per_class"], settings["validation_examples"]
-    if not per_class:
-        return stratified_counts(labels, total, names, "validation") if total else np.zeros(len(names), int)
-    per_class_counts(labels, per_class + 1, names, f"{per_class} for validation and 1 for training")
-    return np.full(len(names), per_class)
+    if per_class := settings["validation_per_class"]:
+        per_class_counts(labels, per_class + 1, names, f"{per_class} of validation, 1 of training")
+        return np.full(len(names), per_class)
+    total = settings["validation_examples"] or round(settings["validation_fraction"] * len(labels))
+    return stratified_counts(labels, total, names, "validation") if total else np.zeros(len(names), int)
