@@ -100,7 +100,7 @@ def choose_splits(builder: tfds.core.DatasetBuilder, spec: str) -> tuple[str, ..
             count = builder.info.splits[split].num_examples
         except (ValueError, KeyError) as error:
             raise UserError(
-                f"{builder.name} in {builder.data_path} has no split {split!r}. There are: {', '.join(there)}. "
+                f"{builder.name} in {builder.data_path} has no split {split!r}, only {', '.join(there)}. "
                 f"Choose one with --config.split={there[0]} or a part with --config.split='{there[0]}[:10%]'."
             ) from error
         if not count:
