@@ -150,7 +150,12 @@ def _test_counts(labels: np.ndarray, settings: Mapping[str, Any], names: Sequenc
         train = settings["train_per_class"]
         per_class_counts(labels, train + count, names, f"{train or 'some'} of training, {count} of testing")
         return np.full(len(names), count)
-    return stratified_counts(labels, round(settings["test_fraction"] * len(labels)), names, "testing")
+    return stratified_counts(labels, _part(settings["test_fraction"], labels, names), names, "testing")
+
+
+def _part(fraction: float, labels: np.ndarray, names: Sequence[str]) -> int:
+    """How many examples a fraction stands for: rounded, but at least one per class on both sides."""
+    return min(max(round(fraction * len(labels)), len(names)), len(labels) - len(names))
 
 
 def _validation_counts(labels: np.ndarray, settings: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
@@ -158,5 +163,7 @@ def _validation_counts(labels: np.ndarray, settings: Mapping[str, Any], names: S
     if per_class := settings["validation_per_class"]:
         per_class_counts(labels, per_class + 1, names, f"{per_class} of validation, 1 of training")
         return np.full(len(names), per_class)
-    total = settings["validation_examples"] or round(settings["validation_fraction"] * len(labels))
+    total = settings["validation_examples"]
+    if fraction := settings["validation_fraction"]:
+        total = _part(fraction, labels, names)
     return stratified_counts(labels, total, names, "validation") if total else np.zeros(len(names), int)

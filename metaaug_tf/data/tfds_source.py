@@ -1,6 +1,7 @@
 """Image-classification datasets of TensorFlow Datasets (TFDS), from a prepared folder or downloaded once."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,12 +73,12 @@ def prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilde
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        known = ["glyphs", "folder", *tfds.list_builders()]
+    except (ValueError, AssertionError, ImportError) as error:
+        known = ["glyphs", "folder", *tfds.list_builders(with_community_datasets=False)]
+        if re.split("[/:]", name)[0] in known:  # then it is the config or the version that is wrong
+            raise UserError(f"--dataset={name}: {str(error).splitlines()[0]}") from error
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:2]
         raise UserError(f"--dataset={name} is not known; nearest: {', '.join(near)}.") from error
-    except (ValueError, AssertionError, ImportError) as error:
-        raise UserError(f"--dataset={name}: {str(error).splitlines()[0]}") from error
     if not builder.is_prepared():
         _download(builder)
     return builder
