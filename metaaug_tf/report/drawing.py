@@ -110,10 +110,11 @@ def name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str], angle: f
 
 
 def shorten(name: str, length: int = 14) -> str:
-    """A name that fits a label."""
+    """A name that fits a label: of a long one the beginning and, as numbers stand there, the end."""
+    if len(name) > length:
+        name = f"{name[: length // 2 - 1]}…{name[-(length - length // 2) :]}"
     # A dollar sign would start mathematics in matplotlib.
-    plain = name.replace("$", r"\$")
-    return plain if len(name) <= length else f"{plain[: length - 1]}…"
+    return name.replace("$", r"\$")
 
 
 def _ink_on(colour: tuple[float, float, float, float]) -> str:

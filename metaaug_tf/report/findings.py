@@ -6,6 +6,7 @@ run can't tell.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def findings(run: Run) -> list[str]:
     else:
         groups = groups_of(run)
         harmed = _harmed(run, groups)
-        learned = [*_drawn(run, harmed), *_harm(run, groups, harmed), *_strength(run), *_levels(run)]
+        learned = [*_drawn(run, harmed), *_losses(run, groups, harmed), *_strength(run), *_levels(run)]
     return [*_result(run), *learned, *_cost(run)]
 
 
@@ -75,20 +76,27 @@ def _fixed_rule(run: Run) -> str:
     )
 
 
-def _harmed(run: Run, groups: Groups | None) -> dict[str, str]:
-    """Per operation the clause that says which group it hurts most, where the weights separate the groups."""
+@dataclass(frozen=True)
+class _Harm:
+    """The groups that an operation hurts most ("the hue classes") and the share of their weight it leaves."""
+
+    whom: str
+    left: float
+
+
+def _harmed(run: Run, groups: Groups | None) -> dict[str, _Harm]:
+    """Whom each operation hurts most, where some groups stand clear below all others."""
     if groups is None or not groups.complete or len(groups.names) < 2:
         return {}
     relative = relative_weights(run.observations, len(run.operations), groups)
-    clauses = {name: _clause(groups, relative, number) for number, name in enumerate(run.operations)}
-    return {name: clause for name, clause in clauses.items() if clause}
+    found = {name: _harm(groups, relative, number) for number, name in enumerate(run.operations)}
+    return {name: harm for name, harm in found.items() if harm}
 
 
-def _clause(groups: Groups, relative: Relative, operation: int) -> str:
-    """ "it hurts the hue classes most (...)" if one or more groups stand clear below the rest, else ""."""
+def _harm(groups: Groups, relative: Relative, operation: int) -> _Harm | None:
     logs, errors = relative.log_ratio[operation], relative.error[operation]
     if np.isnan(logs).any():
-        return ""
+        return None
     looks, order = relative.log_ratio.size, np.argsort(logs, kind="stable")
 
     def below(low: int, high: int) -> bool:
@@ -97,12 +105,10 @@ def _clause(groups: Groups, relative: Relative, operation: int) -> str:
     for count in range(1, len(order)):
         hurt, rest = order[:count], order[count:]
         if logs[hurt[-1]] > 0 or not separated(logs[hurt[-1]], errors[hurt[-1]], looks):
-            return ""
+            return None
         if all(below(low, high) for low in hurt for high in rest):
-            shown = order[: max(count + 1, len(order) if len(order) <= 3 else 0)]
-            detail = ", ".join(f"{groups.names[g]} {math.exp(logs[g]):.2f}" for g in shown)
-            return f"it hurts {_members(groups, hurt)} most (weight relative to their other images: {detail})"
-    return ""
+            return _Harm(_members(groups, np.sort(hurt)), math.exp(logs[hurt].mean()))
+    return None
 
 
 def _members(groups: Groups, indices: np.ndarray) -> str:
@@ -120,7 +126,7 @@ def _told_apart(sampler: Sampler) -> tuple[list[int], list[int]]:
     return [k for k in order if drawn[k] < 1], [k for k in reversed(order) if drawn[k] > 1]
 
 
-def _drawn(run: Run, harmed: dict[str, str]) -> list[str]:
+def _drawn(run: Run, harmed: dict[str, _Harm]) -> list[str]:
     """Which operations the sampler draws less or more often than at the start, where it was uniform."""
     if run.sampler is None:
         return []
@@ -135,7 +141,7 @@ def _drawn(run: Run, harmed: dict[str, str]) -> list[str]:
         ]
     sentences = []
     for k in less[:_MOST_SENTENCES]:
-        clause = f"; {harmed[names[k]]}" if names[k] in harmed else ""
+        clause = f"; it hurts {harmed[names[k]].whom} most" if names[k] in harmed else ""
         sentences.append(f"{names[k]} is drawn {times(drawn[k])} as often as at the start{clause}.")
     for some, how in ((less[_MOST_SENTENCES:], "Also drawn less often"), (more, "Drawn more often")):
         if some:
@@ -143,8 +149,8 @@ def _drawn(run: Run, harmed: dict[str, str]) -> list[str]:
     return sentences
 
 
-def _harm(run: Run, groups: Groups | None, harmed: dict[str, str]) -> list[str]:
-    """What the sampler's sentences did not tell of `harmed`, or that the weights separate nothing."""
+def _losses(run: Run, groups: Groups | None, harmed: dict[str, _Harm]) -> list[str]:
+    """Which operations are hardest on which groups, or that the weights separate nothing."""
     seen = run.observations
     if groups is None or seen is None:
         return []
@@ -156,8 +162,13 @@ def _harm(run: Run, groups: Groups | None, harmed: dict[str, str]) -> list[str]:
             f"No operation clearly hurts some {kinds} more than others: the differences are within the noise "
             f"of {len(seen.weights):,} observed images."
         ]
-    told = [run.operations[k] for k in _told_apart(run.sampler)[0][:_MOST_SENTENCES]] if run.sampler else []
-    return [f"{name}: {clause}." for name, clause in harmed.items() if name not in told]
+    sentences = []
+    for whom in dict.fromkeys(harm.whom for harm in harmed.values()):
+        losses = sorted((harm.left, name) for name, harm in harmed.items() if harm.whom == whom)
+        phrases = [f"{name} ({number(left)})" for left, name in losses]
+        phrases[0] = f"{losses[0][1]} ({times(losses[0][0])} the weight of their other images)"
+        sentences.append(f"Hardest on {whom}: {listed(phrases)}.")
+    return sentences
 
 
 def _strength(run: Run) -> list[str]:

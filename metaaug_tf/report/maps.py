@@ -19,7 +19,7 @@ from metaaug_tf.report.drawing import (
     shorten,
 )
 from metaaug_tf.report.measures import Groups, class_weights, mean_weights, shares
-from metaaug_tf.report.run import Observations, Run, Sampler
+from metaaug_tf.report.run import Run, Sampler
 from metaaug_tf.report.wording import listed, number, times
 
 _WIDTH = 5.0
@@ -102,41 +102,47 @@ def history_maps(sampler: Sampler) -> Picture | None:
     return picture(figure, alt, "The table after so many epochs: rows first, columns second operation.")
 
 
-def group_table(seen: Observations, operations: int, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
-    """Mean weight [K, G] and its ratio to the mean of its group; NaN where there are under 3 images."""
-    means, counts = mean_weights(seen, operations, groups)
-    means = np.where(counts >= 3, means, np.nan)
-    levels = [seen.weights[groups.index == number].mean() for number in range(len(groups.names))]
-    return means, means / np.maximum(levels, 1e-12)
+def weight_table(run: Run, groups: Groups) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Mean weight per operation of all images and of each group.
+
+    Returns:
+        names of the columns [1 + G]; mean weights [K, 1 + G], NaN where there are under 3 images; the same
+        relative to the mean of the column's images.
+    """
+    seen = run.observations
+    everything = Groups(groups.kind, ("all",), np.zeros_like(groups.index))
+    means, ratios = [], []
+    for part in (everything, groups):
+        mean, counts = mean_weights(seen, len(run.operations), part)
+        levels = [seen.weights[part.index == number].mean() for number in range(len(part.names))]
+        means.append(np.where(counts >= 3, mean, np.nan))
+        ratios.append(means[-1] / np.maximum(levels, 1e-12))
+    return ("all", *groups.names), np.hstack(means), np.hstack(ratios)
 
 
 def group_map(run: Run, groups: Groups) -> Picture:
     """Mean weight per operation and group, coloured by the ratio to the mean of the group."""
-    means, ratios = group_table(run.observations, len(run.operations), groups)
-    limit = ratio_limit(ratios)
+    names, means, ratios = weight_table(run, groups)
     figure, axes = blank(_WIDTH, 5.0)
-    mesh = ratio_map(
-        axes, ratios, limit, [[number(v) if np.isfinite(v) else "" for v in row] for row in means]
-    )
-    few = len(groups.names) <= 5
-    name_cells(axes, run.operations, [shorten(name) for name in groups.names], 0 if few else 90)
-    ratio_bar(mesh, [axes], f"weight, relative to the mean of the {groups.kind}")
-    said = []
-    for index, name in enumerate(groups.names):
-        if np.isfinite(ratios[:, index]).any():
-            low, high = int(np.nanargmin(ratios[:, index])), int(np.nanargmax(ratios[:, index]))
-            said.append(
-                f"{name}: lowest {run.operations[low]} {number(means[low, index])}, "
-                f"highest {run.operations[high]} {number(means[high, index])}"
-            )
+    texts = [[number(value) if np.isfinite(value) else "" for value in row] for row in means]
+    mesh = ratio_map(axes, ratios, ratio_limit(ratios), texts)
+    name_cells(axes, run.operations, [shorten(name) for name in names], 0 if len(names) <= 5 else 90)
+    ratio_bar(mesh, [axes], "weight, relative to the mean of the column")
+    said = "; ".join(_said_column(run, *column) for column in zip(names, means.T, strict=True))
     caption = (
-        f"The number is the mean weight; red is less, blue is more than the {groups.kind} gets on average."
+        f"The number is the mean weight; red is less, blue more than that {groups.kind} gets on average."
     )
     if not groups.complete:
-        caption += " Only the classes with the lowest and the highest mean weight are shown."
-    return picture(
-        figure, f"Heat map of mean weight per operation and {groups.kind}. {'; '.join(said)}.", caption
-    )
+        caption += " Only the classes with the lowest and the highest mean weight are shown; few images each."
+    return picture(figure, f"Heat map of mean weight per operation and {groups.kind}. {said}.", caption)
+
+
+def _said_column(run: Run, name: str, means: np.ndarray) -> str:
+    if not np.isfinite(means).any():
+        return f"{name}: too few images"
+    low, high = int(np.nanargmin(means)), int(np.nanargmax(means))
+    lowest, highest = (f"{run.operations[k]} {number(means[k])}" for k in (low, high))
+    return f"{name}: lowest {lowest}, highest {highest}"
 
 
 def class_chart(run: Run) -> Picture | None:
@@ -178,7 +184,11 @@ def class_chart(run: Run) -> Picture | None:
 
 
 def _class_caption(shown: int, known: int) -> str:
-    part = f" The {shown} most extreme of {known} classes are shown." if shown < known else ""
+    part = (
+        f" The {shown} most extreme of {known} classes are shown; part of their distance is chance."
+        if shown < known
+        else ""
+    )
     return f"Bars are 95 % intervals over the observed images, the dotted line is the mean of all.{part}"
 
 

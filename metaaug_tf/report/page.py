@@ -104,12 +104,13 @@ def _weights(run: Run) -> dict[str, Any] | None:
     groups = groups_of(run)
     if groups is None or not run.learns:
         return None
-    means, _ = maps.group_table(run.observations, len(run.operations), groups)
+    names, means, _ = maps.weight_table(run, groups)
     return {
         "groups": groups,
         "observed": f"{len(run.observations.weights):,}",
         "map": maps.group_map(run, groups),
         "classes": maps.class_chart(run),
+        "columns": names,
         "table": maps.columns(means, run.operations),
         "strength": strength.strength_charts(run, groups),
         "legend": strength.strength_legend(groups),
