@@ -5,7 +5,7 @@ Each random choice is a pure function of (seed, epoch, index of the example), as
 
 import tensorflow as tf
 
-from metaaug_tf.blocks import BLOCK, map_in_blocks
+from metaaug_tf.blocks import map_in_blocks
 from metaaug_tf.ops.validation import check_images, checked_fill
 from metaaug_tf.stateless import CROP_AND_FLIP_STREAM, CUTOUT_STREAM, uniform_per_example
 
@@ -72,19 +72,21 @@ def _crop_and_flip(images, corners, mirrored, fill, padding):
     return map_in_blocks(
         lambda _, *block: _crop_and_flip_block(*block, fill, padding),
         (images, corners, mirrored),
-        tf.TensorSpec([BLOCK, *images.shape[1:]], tf.uint8),
+        tf.TensorSpec(images.shape[1:], tf.uint8),
     )
 
 
 @tf.function(jit_compile=True)
 def _crop_and_flip_block(images, corners, mirrored, fill, padding):
     def one(inputs):
-        image, corner, mirror = inputs
+        image, (top, left), mirror = inputs
+        height, width, _ = tf.unstack(tf.shape(image))
+        y, x = tf.range(height), tf.range(width)
+        x = tf.where(mirror, width - 1 - x, x)
         padded = tf.pad(image, [[padding] * 2, [padding] * 2, [0, 0]], constant_values=fill)
-        cropped = tf.slice(padded, tf.concat([corner, [0]], 0), tf.shape(image))
-        return tf.cond(mirror, lambda: tf.reverse(cropped, [1]), lambda: cropped)
+        return tf.gather(tf.gather(padded, y + top), x + left, axis=1)
 
-    return tf.map_fn(one, (images, corners, mirrored), fn_output_signature=tf.uint8)
+    return tf.map_fn(one, (images, tuple(tf.unstack(corners, axis=1)), mirrored), fn_output_signature=tf.uint8)
 
 
 @tf.function

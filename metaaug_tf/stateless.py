@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from metaaug_tf.blocks import BLOCK, map_in_blocks
+from metaaug_tf.blocks import map_in_blocks
 
 # Each use draws from a stream of its own, so that none shares random numbers with another.
 TRANSFORMATION_STREAM, CROP_AND_FLIP_STREAM, CUTOUT_STREAM = range(3)
@@ -34,7 +34,7 @@ def _uniform(key, counters, count):
     return map_in_blocks(
         lambda _, block: _uniform_block(key, block, count),
         [counters],
-        tf.TensorSpec([BLOCK, count], tf.float32),
+        tf.TensorSpec([count], tf.float32),
     )
 
 

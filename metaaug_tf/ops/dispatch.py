@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from metaaug_tf.blocks import BLOCK, map_in_blocks
+from metaaug_tf.blocks import map_in_blocks
 from metaaug_tf.ops.table import TABLE
 from metaaug_tf.ops.validation import check_images, check_magnitudes, check_name, check_pairs, checked_fill
 
@@ -57,7 +57,7 @@ def _apply_in_blocks(images, pairs, magnitudes, fill):
     return map_in_blocks(
         lambda count, *block: apply_block(count, *block, fill),
         (images, pairs, magnitudes),
-        tf.TensorSpec([BLOCK, *images.shape[1:]], tf.uint8),
+        tf.TensorSpec(images.shape[1:], tf.uint8),
     )
 
 

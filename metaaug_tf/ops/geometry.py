@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from metaaug_tf.ops.arithmetic import round_15_digits, rounded
+from metaaug_tf.ops.layout import as_rows, static_channels
 
 
 def rotate(image: tf.Tensor, degrees: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
@@ -18,10 +19,10 @@ def rotate(image: tf.Tensor, degrees: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
     Returns:
         [H, W, C] uint8.
     """
-    height, width = _size(image)
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float64))
     radians = -((degrees % 360.0) * (math.pi / 180.0))
     cosine, sine = round_15_digits(tf.cos(radians)), round_15_digits(tf.sin(radians))
-    x, y = tf.cast(width, tf.float64) / 2.0, tf.cast(height, tf.float64) / 2.0
+    x, y = width / 2.0, height / 2.0
     shift_x = (rounded(cosine * -x) + rounded(sine * -y)) + x
     shift_y = (rounded(-sine * -x) + rounded(cosine * -y)) + y
     return _affine(image, (cosine, sine, shift_x, -sine, cosine, shift_y), fill)
@@ -68,12 +69,10 @@ def translate_x(image: tf.Tensor, pixels: tf.Tensor, fill: tf.Tensor) -> tf.Tens
     Returns:
         [H, W, C] uint8.
     """
-    height, width = _size(image)
-    channels = image.shape[-1]
-    shift = _whole(pixels, width)
-    rows = tf.reshape(image, [height, width * channels])
-    padded = tf.pad(rows, [[0, 0], [width * channels] * 2], constant_values=fill)
-    moved = tf.slice(padded, [0, (width + shift) * channels], [height, width * channels])
+    width, channels = tf.shape(image)[1], static_channels(image)
+    shift = channels * _whole_pixels(pixels, width)
+    source = tf.range(width * channels) + shift
+    moved = tf.where(_within(source, width * channels), tf.roll(as_rows(image), -shift, axis=1), fill)
     return tf.reshape(moved, tf.shape(image))
 
 
@@ -88,26 +87,24 @@ def translate_y(image: tf.Tensor, pixels: tf.Tensor, fill: tf.Tensor) -> tf.Tens
     Returns:
         [H, W, C] uint8.
     """
-    height, width = _size(image)
-    channels = image.shape[-1]
-    shift = _whole(pixels, height)
-    rows = tf.reshape(image, [height, width * channels])
-    padded = tf.pad(rows, [[height] * 2, [0, 0]], constant_values=fill)
-    moved = tf.slice(padded, [height + shift, 0], [height, width * channels])
+    rows, height = as_rows(image), tf.shape(image)[0]
+    source = tf.range(height) + _whole_pixels(pixels, height)
+    inside = _within(source, height)
+    moved = tf.where(inside[:, tf.newaxis], tf.gather(rows, tf.where(inside, source, 0)), fill)
     return tf.reshape(moved, tf.shape(image))
 
 
 def _affine(image: tf.Tensor, matrix: tuple[tf.Tensor, ...], fill: tf.Tensor) -> tf.Tensor:
     """Output (x, y) is input (a x + b y + c, d x + e y + f), both at pixel centres, for matrix = (a, b, c, d, e, f)."""
     a, b, c, d, e, f = matrix
-    height, width = _size(image)
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
     y, x = tf.range(height)[:, tf.newaxis], tf.range(width)
-    source_x = (_fixed(c + a * 0.5 + b * 0.5) + _fixed(a) * x + _fixed(b) * y) // 65536
-    source_y = (_fixed(f + d * 0.5 + e * 0.5) + _fixed(d) * x + _fixed(e) * y) // 65536
-    inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
-    index = tf.where(inside, source_y * width + source_x, 0)
-    pixels = tf.gather(tf.reshape(image, [height * width, image.shape[-1]]), index)
-    return tf.where(inside[..., tf.newaxis], pixels, fill)
+    source_x = _whole_part(_fixed(c + a * 0.5 + b * 0.5) + _fixed(a) * x + _fixed(b) * y)
+    source_y = _whole_part(_fixed(f + d * 0.5 + e * 0.5) + _fixed(d) * x + _fixed(e) * y)
+    inside = _within(source_x, width) & _within(source_y, height)
+    pixels = tf.reshape(image, [height * width, static_channels(image)])
+    moved = tf.gather(pixels, tf.where(inside, source_y * width + source_x, 0))
+    return tf.where(inside[..., tf.newaxis], moved, fill)
 
 
 def _fixed(value: tf.Tensor) -> tf.Tensor:
@@ -115,11 +112,14 @@ def _fixed(value: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.floor(value * 65536.0 + 0.5), tf.int32)
 
 
-def _whole(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _whole_part(fixed: tf.Tensor) -> tf.Tensor:
+    return tf.bitwise.right_shift(fixed, 16)
+
+
+def _whole_pixels(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Pixels rounded, halves up, and kept within [-size, size]: int32."""
     return tf.clip_by_value(tf.cast(tf.floor(pixels + 0.5), tf.int32), -size, size)
 
 
-def _size(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    shape = tf.shape(image)
-    return shape[0], shape[1]
+def _within(position: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    return (position >= 0) & (position < size)

@@ -13,9 +13,15 @@ def as_rows(image: tf.Tensor) -> tf.Tensor:
     return tf.reshape(image, [tf.shape(image)[0], -1])
 
 
-def per_row(per_channel: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """[C] to [W * C], one value per entry of a row of the image [H, W, C]."""
-    return tf.tile(per_channel, [tf.shape(image)[1]])
+def level_index(image: tf.Tensor) -> tf.Tensor:
+    """Where each value of [H, W, C] uint8 lies in a flattened [C, 256] table: [H, W, C] int32."""
+    return tf.cast(image, tf.int32) + 256 * tf.range(static_channels(image))
+
+
+def channel_histograms(image: tf.Tensor) -> tf.Tensor:
+    """How often each level comes up in each channel of [H, W, C] uint8: [C, 256] int32."""
+    index, bins = tf.reshape(level_index(image), [-1]), 256 * static_channels(image)
+    return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(index), index, bins), [-1, 256])
 
 
 def channel_extrema(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -32,4 +38,4 @@ def channel_extrema(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def luma(image: tf.Tensor) -> tf.Tensor:
     """ITU-R 601 luma of [H, W, 3] uint8 in 16-bit fixed point (Pillow's convert("L")): [H, W] int32, 0 to 255."""
     red, green, blue = (tf.cast(image[..., channel], tf.int32) for channel in range(3))
-    return (19595 * red + 38470 * green + 7471 * blue + 0x8000) // 0x10000
+    return tf.bitwise.right_shift(19595 * red + 38470 * green + 7471 * blue + 0x8000, 16)
