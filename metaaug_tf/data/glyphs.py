@@ -33,11 +33,18 @@ HUE_DEVIATION = 0.035  # in turns; classes are 1 / HUE_CLASSES apart
 HUE_SATURATION = (0.35, 0.8)
 ANGLE_DEVIATION = 3.0  # degrees; classes are 180 / ANGLE_CLASSES apart
 
-# Looks.
+# Looks. Sizes in pixels, colours as Rec.601 luminance and as saturation, 0..1; each drawn between the two.
+CHARACTER_HALF_SIZE = (8.0, 11.5)
+STROKE_WIDTH = (1.5, 2.8)
+BLOB_RADIUS = (6.0, 10.0)
+BLOB_WAVE_DEVIATION = 0.09  # how far from a disc; 1 is the radius
+BAR_HALF_LENGTH = (7.0, 11.0)
+BAR_WIDTH = (3.0, 6.0)
 PAPER_LUMINANCE = ((0.08, 0.25), (0.75, 0.92))  # dark paper, light paper
 INK_LUMINANCE = ((0.55, 0.85), (0.15, 0.45))  # on dark paper, on light paper
 BLOB_LUMINANCE = (0.42, 0.5)  # the same on both papers, between the two
-PAPER_SATURATION = 0.12
+PAPER_SATURATION = (0.0, 0.12)
+INK_SATURATION = (0.3, 0.9)
 STROKES = (2, 3, 4)  # how many strokes a character may have
 LEAST_SPREAD = 0.12  # variance of a character's points across its narrowest direction
 CANDIDATES = 12  # a new character is the one of so many that is least like those before it
@@ -162,18 +169,18 @@ def _draw_characters(draws: _Draws, character: np.ndarray) -> np.ndarray:
     controls = character + draws.normal(SHAPE_POINT_DEVIATION, *character.shape)
     turn = np.deg2rad(draws.even(-SHAPE_ANGLE_JITTER, SHAPE_ANGLE_JITTER))
     cos, sin = np.cos(turn), np.sin(turn)
-    wide, high = draws.even(8, 11.5), draws.even(8, 11.5)
+    wide, high = draws.even(*CHARACTER_HALF_SIZE), draws.even(*CHARACTER_HALF_SIZE)
     matrix = np.stack([np.stack([cos * wide, -sin * high], -1), np.stack([sin * wide, cos * high], -1)], -2)
     controls = np.einsum("nij,nspj->nspi", matrix, controls) + _centres(draws)[:, None, None]
-    cover = draw_strokes(curve_points(controls), draws.even(1.5, 2.8), SIZE)
+    cover = draw_strokes(curve_points(controls), draws.even(*STROKE_WIDTH), SIZE)
     return _paint(draws, cover, *_paper_and_ink(draws))
 
 
 def _draw_hue_blobs(draws: _Draws, hue: float) -> np.ndarray:
     """Images uint8 [N, 32, 32, 3] of blobs around one hue (in turns), all of one brightness."""
-    waves = np.abs(draws.normal(0.09, 3))
+    waves = np.abs(draws.normal(BLOB_WAVE_DEVIATION, 3))
     phases = np.stack([draws.even(0, 2 * np.pi) for _ in range(3)], -1)
-    cover = draw_blobs(_centres(draws), draws.even(6, 10), waves, phases, SIZE)
+    cover = draw_blobs(_centres(draws), draws.even(*BLOB_RADIUS), waves, phases, SIZE)
     paper, _ = _paper_and_ink(draws)
     hues = hue + draws.normal(HUE_DEVIATION, 1)[:, 0]
     return _paint(
@@ -184,10 +191,10 @@ def _draw_hue_blobs(draws: _Draws, hue: float) -> np.ndarray:
 def _draw_bars(draws: _Draws, angle: float) -> np.ndarray:
     """Images uint8 [N, 32, 32, 3] of bars at one angle (degrees, anticlockwise from level) or close to it."""
     angles = np.deg2rad(angle + draws.normal(ANGLE_DEVIATION, 1)[:, 0])
-    half = (draws.even(7, 11) * np.stack([np.cos(angles), -np.sin(angles)])).T
+    half = (draws.even(*BAR_HALF_LENGTH) * np.stack([np.cos(angles), -np.sin(angles)])).T
     centres = _centres(draws)
     points = np.stack([centres - half, centres + half], axis=1)[:, None].astype(np.float32)
-    return _paint(draws, draw_strokes(points, draws.even(3, 6), SIZE), *_paper_and_ink(draws))
+    return _paint(draws, draw_strokes(points, draws.even(*BAR_WIDTH), SIZE), *_paper_and_ink(draws))
 
 
 def _centres(draws: _Draws) -> np.ndarray:
@@ -201,8 +208,8 @@ def _paper_and_ink(draws: _Draws) -> tuple[np.ndarray, np.ndarray]:
     light = (draws.even(0, 1) > 0.5).astype(int)
     paper, ink = np.array(PAPER_LUMINANCE)[light], np.array(INK_LUMINANCE)[light]
     return (
-        hue_colours(draws.even(0, 1), draws.even(*paper.T), draws.even(0, PAPER_SATURATION)),
-        hue_colours(draws.even(0, 1), draws.even(*ink.T), draws.even(0.3, 0.9)),
+        hue_colours(draws.even(0, 1), draws.even(*paper.T), draws.even(*PAPER_SATURATION)),
+        hue_colours(draws.even(0, 1), draws.even(*ink.T), draws.even(*INK_SATURATION)),
     )
 
 

@@ -2,13 +2,15 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from absl import logging
 
 from metaaug_tf.data.examples import Dataset, Examples
 from metaaug_tf.data.images import check_memory, fit_image
@@ -72,14 +74,16 @@ def prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilde
         UserError: unknown name, config or version (nearest names listed); the data can't be had.
     """
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        with _quiet_tfds():
+            builder = tfds.builder(name, data_dir=data_dir)
+            is_prepared = builder.is_prepared()
     except (ValueError, AssertionError, ImportError) as error:
         known = ["glyphs", "folder", *tfds.list_builders(with_community_datasets=False)]
         if re.split("[/:]", name)[0] in known:  # then it is the config or the version that is wrong
             raise UserError(f"--dataset={name}: {str(error).splitlines()[0]}") from error
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:2]
         raise UserError(f"--dataset={name} is not known; nearest: {', '.join(near)}.") from error
-    if not builder.is_prepared():
+    if not is_prepared:
         _download(builder)
     return builder
 
@@ -119,6 +123,17 @@ def image_size(builder: tfds.core.DatasetBuilder, size: int) -> tuple[int, int]:
     if height is None or width is None:
         raise UserError(f"images of {builder.name} differ in size: set --config.image_size.")
     return height, width
+
+
+@contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Keep TFDS from logging warnings about its own code."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _default_splits(name: str, there: list[str]) -> tuple[str, ...]:
@@ -182,7 +197,8 @@ def _read(builder: tfds.core.DatasetBuilder, split: str, count: int, shape: tupl
     position = 0
     try:
         wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
-        data = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
+        with _quiet_tfds():
+            data = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
         data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(256).prefetch(2)
         for image, label in data.as_numpy_iterator():
             images[position : position + len(label)], labels[position : position + len(label)] = image, label
