@@ -217,8 +217,8 @@ def _least_class(run: Run, seen: Observations) -> list[str]:
     if not separated(difference, error, looks=len(labels)):
         return []
     return [
-        f"The class {run.class_name(least)} gets the least weight over all operations: {number(means.min())} "
-        f"on average, all images {number(seen.weights.mean())}."
+        f"Of all classes {run.class_name(least)} has the lowest mean weight, {number(means.min())} "
+        f"(all images: {number(seen.weights.mean())})."
     ]
 
 
