@@ -28,7 +28,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
-    packages=[*find_packages(include=["metaaug_tf", "metaaug_tf.*"]), "metaaug_tf.configs", "metaaug_tf.export"],
+    packages=[
+        *find_packages(include=["metaaug_tf", "metaaug_tf.*"]),
+        "metaaug_tf.configs",
+        "metaaug_tf.export",
+    ],
     package_dir={"metaaug_tf.configs": "configs", "metaaug_tf.export": "export"},
     package_data={"metaaug_tf.report": ["*.jinja"]},
     install_requires=RUNTIME,

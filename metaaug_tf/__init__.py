@@ -1,0 +1,41 @@
+"""Sample-aware learned data augmentation for Keras (MetaAugment, AAAI 2021).
+
+Public names are loaded at first use, so that importing the package (and `--help`) does not load TensorFlow.
+"""
+
+import importlib
+
+_HOMES = {
+    "OPERATIONS": "metaaug_tf.ops.table",
+    "apply_operation": "metaaug_tf.ops",
+    "apply_pairs": "metaaug_tf.ops",
+    "transformation_embedding": "metaaug_tf.transform",
+    "draw_transformations": "metaaug_tf.transform",
+    "PolicyNetwork": "metaaug_tf.policy.network",
+    "PairSampler": "metaaug_tf.policy.sampler",
+    "MetaAugment": "metaaug_tf.meta.model",
+    "meta_gradient": "metaaug_tf.meta.gradient",
+    "Examples": "metaaug_tf.data.examples",
+    "Augmentation": "metaaug_tf.data.pipeline",
+    "training_dataset": "metaaug_tf.data.pipeline",
+    "evaluation_dataset": "metaaug_tf.data.pipeline",
+    "load_dataset": "metaaug_tf.data.sources",
+    "wide_resnet": "metaaug_tf.tasks.wide_resnet",
+    "UserError": "metaaug_tf.errors",
+}
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """Loads a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(
+            f"module 'metaaug_tf' has no attribute {name!r}; public names: {', '.join(__all__)}"
+        )
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__():
+    """The public names, for completion."""
+    return __all__

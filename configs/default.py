@@ -1,0 +1,61 @@
+"""Settings of a run on any TFDS image-classification dataset; every other config starts from these.
+
+Command: python -m metaaug_tf.main --dataset=NAME --data_dir=DIR
+Expected time and result: they depend on the dataset; nothing here is tuned to one.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The settings, flat; metaaug_tf/config.py holds the allowed ranges."""
+    return ConfigDict(
+        {
+            "dataset": "",
+            "policy": "metaaugment",
+            "seed": 0,
+            "epochs": 100,
+            "batch_size": 128,
+            "validation_batch_size": 128,
+            # Data: 0 means "not used"; image_size 0 leaves the images as they are.
+            "split": "",
+            "image_size": 32,
+            "channels": 3,
+            "train_examples": 0,
+            "validation_examples": 1000,
+            "validation_fraction": 0.0,
+            "test_fraction": 0.2,
+            "train_per_class": 0,
+            "validation_per_class": 0,
+            "test_per_class": 0,
+            "skip_corrupt": False,
+            # Augmentation: pixels and grey levels.
+            "padding": 4,
+            "flip": True,
+            "cutout": 0,
+            "fill": 128,
+            "randaugment_magnitude": 9.0,
+            # Task network.
+            "model": "wide_resnet",
+            "depth": 16,
+            "width": 2,
+            "dtype": "float32",
+            # Task optimizer: SGD, cosine after a linear warm-up. weight_decay is the L2 factor of the papers.
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "warmup_epochs": 1,
+            # Policy.
+            "policy_head": "product",
+            "policy_hidden_units": 100,
+            "policy_learning_rate": 3e-3,
+            "meta_gradient": "exact",
+            "meta_every": 1,
+            "normalise_weights": True,
+            "sampler_epsilon": 0.1,
+            "sampler_history_epochs": 5,
+            # Run.
+            "jit_compile": True,
+            "measure_step_ratio": False,
+        }
+    )

@@ -1,0 +1,24 @@
+"""The embedded dataset: strokes told apart by shape, discs by hue, bars by angle; needs no download.
+
+Command: python -m metaaug_tf.main --dataset=glyphs --workdir=runs/demo   (what `make demo` calls)
+Expected time: TIME on 2 cores.
+Expected result: RESULT
+"""
+
+from metaaug_tf.configs import default
+
+
+def get_config():
+    """The settings of `make demo`."""
+    config = default.get_config()
+    config.update(
+        dataset="glyphs",
+        epochs=30,
+        depth=10,
+        width=1,
+        padding=2,
+        flip=False,  # mirrored characters and angles are other classes
+        validation_examples=0,
+        measure_step_ratio=True,
+    )
+    return config

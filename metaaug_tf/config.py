@@ -1,0 +1,106 @@
+"""From a dataset's name and the command line's overrides to one checked config."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from metaaug_tf.errors import UserError
+
+POLICIES = ("metaaugment", "uniform", "randaugment", "trivialaugment", "none")
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _at_least(low: float) -> Rule:
+    return (lambda value: value >= low), f"at least {low}"
+
+
+def _between(low: float, high: float) -> Rule:
+    return (lambda value: low <= value <= high), f"from {low} to {high}"
+
+
+def _one_of(*values) -> Rule:
+    return (lambda value: value in values), "one of " + ", ".join(str(value) for value in values)
+
+
+# What a setting may be; the names in default.py without a row here are free, or are checked where they are used.
+RULES: dict[str, Rule] = {
+    "policy": _one_of(*POLICIES),
+    "seed": _between(0, 2**31 - 1),
+    "epochs": _at_least(1),
+    "batch_size": _at_least(1),
+    "validation_batch_size": _at_least(1),
+    "image_size": _at_least(0),
+    "channels": _one_of(1, 3),
+    "train_examples": _at_least(0),
+    "validation_examples": _at_least(0),
+    "validation_fraction": _between(0, 0.9),
+    "test_fraction": _between(0.01, 0.9),
+    "train_per_class": _at_least(0),
+    "validation_per_class": _at_least(0),
+    "test_per_class": _at_least(0),
+    "padding": _at_least(0),
+    "cutout": _at_least(0),
+    "fill": _between(0, 255),
+    "randaugment_magnitude": _between(0, 10),
+    "model": _one_of("wide_resnet"),
+    "depth": ((lambda depth: depth >= 10 and depth % 6 == 4), "6n+4: 10, 16, 22, 28, 34, 40, ..."),
+    "width": _at_least(1),
+    "dtype": _one_of("float32", "mixed_bfloat16"),
+    "learning_rate": _between(1e-8, 100),
+    "momentum": _between(0, 0.999),
+    "weight_decay": _between(0, 1),
+    "warmup_epochs": _at_least(0),
+    "policy_head": _one_of("product", "additive"),
+    "policy_hidden_units": _at_least(1),
+    "policy_learning_rate": _between(1e-8, 100),
+    "meta_gradient": _one_of("exact"),
+    "meta_every": _at_least(1),
+    "sampler_epsilon": _between(0, 1),
+    "sampler_history_epochs": _at_least(1),
+}
+
+
+def config_for(dataset: str) -> ConfigDict:
+    """The settings in configs/<dataset>.py, or those of configs/default.py for any other TFDS dataset."""
+    module = f"metaaug_tf.configs.{dataset}"
+    known = dataset.isidentifier() and importlib.util.find_spec(module) is not None
+    config = importlib.import_module(module if known else "metaaug_tf.configs.default").get_config()
+    config.dataset = dataset
+    return config
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Checks every setting before anything starts.
+
+    Raises:
+        UserError: names all the settings that are out of their range, with what is allowed.
+    """
+    faults = []
+    for key, (allowed, text) in RULES.items():
+        try:
+            fine = allowed(config[key])
+        except TypeError:
+            fine = False
+        if not fine:
+            faults.append(f"--config.{key}={config[key]} is not allowed: it is {text}")
+    if config["warmup_epochs"] >= config["epochs"] > 1:
+        faults.append(
+            f"--config.warmup_epochs={config['warmup_epochs']} leaves nothing of {config['epochs']} epochs"
+        )
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """One line for every setting that differs between two configs; empty when they are the same."""
+    keys = sorted(set(old) | set(new))
+    absent = "(absent)"
+    return "\n".join(
+        f"  {key}: {old.get(key, absent)} -> {new.get(key, absent)}"
+        for key in keys
+        if old.get(key, absent) != new.get(key, absent)
+    )

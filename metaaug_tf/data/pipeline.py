@@ -1,0 +1,172 @@
+"""The tf.data pipelines: training batches as a pure function of (seed, epoch, position), and evaluation batches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from metaaug_tf.data.examples import Examples
+from metaaug_tf.errors import UserError
+from metaaug_tf.policy.sampler import PairSampler
+from metaaug_tf.standard import crop_and_flip, cutout
+from metaaug_tf.ops import apply_pairs
+from metaaug_tf.transform import draw_transformations
+
+# Streams of random numbers that must not coincide: one for each use of the run's seed.
+_TRAIN_ORDER, _VALIDATION_ORDER = 1, 2
+# More passes over the validation images than one epoch can take; keeps the seeds of epochs apart.
+_PASSES_PER_EPOCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training image is changed before the network sees it.
+
+    Attributes:
+        policy: metaaugment, uniform, randaugment, trivialaugment or none.
+        padding: standard crop after padding by so many pixels; 0 = no crop.
+        flip: horizontal flip with probability one half.
+        cutout: side of the square cut out, in pixels; 0 = none.
+        fill: 0..255, the value of pixels that come from outside the image.
+        randaugment_magnitude: 0..10, for the randaugment policy.
+    """
+
+    policy: str = "metaaugment"
+    padding: int = 4
+    flip: bool = True
+    cutout: int = 0
+    fill: int = 128
+    randaugment_magnitude: float = 9.0
+
+
+def training_dataset(
+    train: Examples,
+    validation: Examples,
+    sampler: PairSampler,
+    *,
+    batch_size: int = 128,
+    validation_batch_size: int = 128,
+    seed: int = 0,
+    first_step: int = 0,
+    augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+) -> tf.data.Dataset:
+    """One epoch of batches for MetaAugment.fit, drawn anew each time it is iterated.
+
+    The epoch's number and the table of pairs are read from `sampler` when the iteration starts. What an image
+    becomes depends on (seed, epoch, its index) alone, not on threads, replicas or restarts; a last batch that is
+    not full is left out. Batch v of the validation images follows batch v - 1 in an endless shuffled stream.
+
+    Args:
+        train: examples to learn from.
+        validation: examples that the policy is judged by; they are not augmented.
+        sampler: the model's.
+        batch_size: training images a step, at most len(train).
+        validation_batch_size: validation images a step; more than there are = all of them.
+        seed: the run's.
+        first_step: leaves out the epoch's first steps (by index, nothing is decoded), to go on after a restart.
+        augmentation: what is done to training images.
+
+    Returns:
+        Finite dataset with a known number of (inputs, labels): inputs holds images uint8 [B, H, W, C], pairs int32
+        [B, 2], magnitudes float32 [B, 2], validation_images uint8 [M, H, W, C], validation_labels int32 [M];
+        labels int32 [B].
+
+    Raises:
+        UserError: a batch larger than the training set, or an empty set.
+    """
+    _check(train, validation, batch_size, validation_batch_size)
+    steps = len(train) // batch_size
+    validation_batch_size = min(validation_batch_size, len(validation))
+    arrays = [
+        tf.constant(array) for array in (train.images, train.labels, validation.images, validation.labels)
+    ]
+
+    def epoch_of_indices(_):
+        epoch = sampler.epoch.value
+        train_order = _order(len(train), steps, batch_size, [seed, _TRAIN_ORDER], epoch)
+        validation_order = _order(
+            len(validation), steps, validation_batch_size, [seed, _VALIDATION_ORDER], epoch
+        )
+        return tf.data.Dataset.from_tensor_slices((train_order, validation_order)).map(
+            lambda t, v: (epoch, sampler.probabilities.value, t, v)
+        )
+
+    def load(epoch, probabilities, train_indices, validation_indices):
+        images = tf.gather(arrays[0], train_indices)
+        images, pairs, magnitudes = augment(images, train_indices, seed, epoch, probabilities, augmentation)
+        inputs = {
+            "images": images,
+            "pairs": pairs,
+            "magnitudes": magnitudes,
+            "validation_images": tf.gather(arrays[2], validation_indices),
+            "validation_labels": tf.gather(arrays[3], validation_indices),
+        }
+        return inputs, tf.gather(arrays[1], train_indices)
+
+    batches = tf.data.Dataset.range(1).flat_map(epoch_of_indices).skip(first_step)
+    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.apply(tf.data.experimental.assert_cardinality(steps - first_step)).prefetch(2)
+
+
+def augment(images, indices, seed, epoch, probabilities, settings: Augmentation):
+    """Standard crop and flip, the drawn pair of operations, Cutout (method.md, "Operations").
+
+    Args:
+        images: uint8 [B, H, W, C].
+        indices: int64 [B], each image's index in its set.
+        seed: the run's.
+        epoch: number of the epoch.
+        probabilities: float32 [14, 14], the sampler's table.
+        settings: what to do.
+
+    Returns:
+        (images uint8 [B, H, W, C], pairs int32 [B, 2], magnitudes float32 [B, 2]).
+    """
+    if settings.padding or settings.flip:
+        images = crop_and_flip(
+            images, seed, epoch, indices, padding=settings.padding, flip=settings.flip, fill=settings.fill
+        )
+    pairs, magnitudes = draw_transformations(
+        settings.policy, probabilities, seed, epoch, indices, settings.randaugment_magnitude
+    )
+    if settings.policy != "none":
+        images = apply_pairs(images, pairs, magnitudes, settings.fill)
+    if settings.cutout:
+        images = cutout(images, seed, epoch, indices, size=settings.cutout, fill=settings.fill)
+    return images, pairs, magnitudes
+
+
+def evaluation_dataset(examples: Examples, batch_size: int = 256) -> tf.data.Dataset:
+    """All examples once, in order, as (images uint8 [B, H, W, C], labels int32 [B])."""
+    dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
+    return dataset.batch(batch_size).prefetch(2)
+
+
+def _order(count: int, steps: int, size: int, seed: list[int], epoch: tf.Tensor) -> tf.Tensor:
+    """int64 [steps, size]: as many shuffled passes over 0..count-1 as the steps need."""
+    passes = -(-steps * size // count)
+    numbers = tf.range(count, dtype=tf.int64)
+
+    def shuffled(number):
+        key = [tf.constant(seed[0] * 4 + seed[1], tf.int64), epoch * _PASSES_PER_EPOCH + number]
+        return tf.random.experimental.stateless_shuffle(numbers, tf.stack(key))
+
+    orders = tf.map_fn(shuffled, tf.range(passes, dtype=tf.int64))
+    return tf.reshape(tf.reshape(orders, [-1])[: steps * size], [steps, size])
+
+
+def _check(train: Examples, validation: Examples, batch_size: int, validation_batch_size: int) -> None:
+    if batch_size < 1 or validation_batch_size < 1:
+        raise UserError(f"batch sizes are at least 1, not {batch_size} and {validation_batch_size}")
+    if len(train) < batch_size:
+        raise UserError(
+            f"the batch of {batch_size} images is larger than the training set of {len(train)}; "
+            f"use --config.batch_size={max(1, len(train))} or less"
+        )
+    if len(validation) == 0:
+        raise UserError("the validation set is empty; the policy needs labelled images to be judged by")
+
+
+def augmentation_from(settings: Mapping) -> Augmentation:
+    """The Augmentation that a run's settings ask for."""
+    return Augmentation(**{name: settings[name] for name in Augmentation.__dataclass_fields__})

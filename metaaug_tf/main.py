@@ -1,0 +1,143 @@
+"""The command line: train, evaluate, export or report a run.
+
+TensorFlow is imported only after the flags are parsed and the config is checked.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from metaaug_tf.config import POLICIES, check_config, config_for
+from metaaug_tf.errors import UserError
+
+MODES = ("train", "evaluate", "export", "report")
+USAGE_ERROR = 2
+
+FLAGS = flags.FLAGS
+
+
+def define_flags(dataset: str) -> None:
+    """Defines the command line's flags; the defaults of --config.KEY are those of the dataset."""
+    flags.DEFINE_string(
+        "dataset",
+        "glyphs",
+        "glyphs (made by the package), omniglot, cifar10, cifar100, any other TFDS image-classification dataset, "
+        "or folder (with --data_dir=DIR holding train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png).",
+    )
+    flags.DEFINE_string("data_dir", None, "Where the data are: the TFDS folder, or the folder of images.")
+    flags.DEFINE_string("workdir", None, "The run's folder; by default runs/DATASET-POLICY-SEED.")
+    flags.DEFINE_enum("policy", None, POLICIES, "How training images are augmented; by default metaaugment.")
+    flags.DEFINE_integer("seed", None, "Seed of every random choice; by default 0.", lower_bound=0)
+    flags.DEFINE_enum(
+        "mode", "train", MODES, "train; or, on a finished run: evaluate, export, report (needs --workdir)."
+    )
+    config_flags.DEFINE_config_dict("config", config_for(dataset), lock_config=True)
+
+
+def resolve_config() -> dict:
+    """The config after all overrides, checked.
+
+    Raises:
+        UserError: a setting is out of its range.
+    """
+    config = FLAGS.config.to_dict()
+    config["dataset"] = FLAGS.dataset
+    for key in ("policy", "seed"):
+        if FLAGS[key].value is not None:
+            config[key] = FLAGS[key].value
+    check_config(config)
+    return config
+
+
+def dataset_in(arguments: Sequence[str]) -> str:
+    """The value of --dataset, which has to be known before the flags of its config can be defined."""
+    value = "glyphs"
+    for position, argument in enumerate(arguments):
+        name, equals, given = argument.lstrip("-").partition("=")
+        if name == "dataset" and argument.startswith("-"):
+            value = given if equals else (arguments[position + 1 : position + 2] or [value])[0]
+    return value
+
+
+def parse() -> None:
+    """Parses sys.argv (which ml_collections reads too) into FLAGS; --help prints and exits.
+
+    Raises:
+        UserError: an unknown flag or setting, or a value of the wrong type.
+    """
+    try:
+        define_flags(dataset_in(sys.argv[1:]))
+        if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
+            print(help_text())
+            sys.exit(0)
+        rest = FLAGS(sys.argv)
+    except flags.Error as error:
+        raise UserError(f"{error}\nPass --help to see the flags.") from error
+    except (AttributeError, KeyError) as error:
+        message = (
+            str(error.args[0] if error.args else error).strip("'\"").replace("\\'", "'").replace("\\n", "\n")
+        )
+        raise UserError(f"unknown setting: {message}\nPass --help to see the settings.") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f"a setting has a value of the wrong type: {error}") from error
+    if rest[1:]:
+        raise UserError(f"unexpected argument {rest[1]!r}; settings are given as --config.KEY=VALUE")
+
+
+def help_text() -> str:
+    """What --help prints: the flags, then the settings with the defaults of the dataset named."""
+    dataset = dataset_in(sys.argv[1:])
+    own = [FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode")]
+    lines = [
+        __doc__.splitlines()[0],
+        "",
+        "  python -m metaaug_tf.main --dataset=NAME [flags] [--config.KEY=VALUE ...]",
+        "",
+    ]
+    lines += [f"  --{flag.name}  {flag.help}" for flag in own]
+    lines += ["", f"Settings, --config.KEY=VALUE, with the defaults for --dataset={dataset}:"]
+    lines += [
+        f"  {key}={value}"
+        for key, value in config_for(dataset).items()
+        if key not in ("dataset", "policy", "seed")
+    ]
+    return "\n".join(lines)
+
+
+def run() -> None:
+    """Carries out the parsed command.
+
+    Raises:
+        UserError: the config or the data can't be used.
+    """
+    config = resolve_config()
+    workdir = Path(FLAGS.workdir or f"runs/{config['dataset']}-{config['policy']}-{config['seed']}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from metaaug_tf.training import commands
+
+    if FLAGS.mode == "train":
+        commands.train(config, workdir, FLAGS.data_dir)
+    else:
+        getattr(commands, FLAGS.mode)(workdir, FLAGS.data_dir)
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    try:
+        parse()
+        run()
+    except UserError as error:
+        print(f"metaaug_tf: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("\nmetaaug_tf: stopped; the same command goes on from the last whole epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What a run logs of the policy: the weights' range, how many samples they leave, the size of its gradient."""
+
+import keras
+import tensorflow as tf
+
+
+class Extreme(keras.metrics.Metric):
+    """Smallest or largest value seen since the last reset."""
+
+    def __init__(self, name: str, largest: bool):
+        """Creates the metric; before the first update its result is infinite.
+
+        Args:
+            name: key in the logs.
+            largest: keep the largest value, otherwise the smallest.
+        """
+        super().__init__(name=name, dtype="float32")
+        self.largest = largest
+        self.extreme = self.add_variable((), keras.initializers.Constant(self._start()), name="extreme")
+
+    def _start(self) -> float:
+        return float("-inf") if self.largest else float("inf")
+
+    def update_state(self, values):
+        """Takes in values of any shape."""
+        choose, reduce = (tf.maximum, tf.reduce_max) if self.largest else (tf.minimum, tf.reduce_min)
+        self.extreme.assign(choose(self.extreme.value, tf.cast(reduce(values), tf.float32)))
+
+    def result(self):
+        """The extreme value, a float32 scalar."""
+        return self.extreme.value
+
+    def reset_state(self):
+        """Forgets what was seen."""
+        self.extreme.assign(self._start())
+
+
+def effective_share(weights: tf.Tensor) -> tf.Tensor:
+    """Effective sample size (Kish) of weights [B] as a share of B: 1 for equal weights, 1 / B for a single one."""
+    size = tf.cast(tf.size(weights), weights.dtype)
+    return tf.square(tf.reduce_sum(weights)) / (size * tf.reduce_sum(tf.square(weights)))
+
+
+class PolicyHealth:
+    """The policy's metrics of one epoch.
+
+    `metrics` is the list that the model reports: meta_loss, weight_mean, weight_min, weight_max,
+    effective_sample_size (a share of the batch) and policy_gradient_norm.
+    """
+
+    def __init__(self):
+        """Creates the metrics at zero."""
+        self.meta_loss = keras.metrics.Mean("meta_loss")
+        self.mean = keras.metrics.Mean("weight_mean")
+        self.smallest = Extreme("weight_min", largest=False)
+        self.largest = Extreme("weight_max", largest=True)
+        self.effective = keras.metrics.Mean("effective_sample_size")
+        self.gradient_norm = keras.metrics.Mean("policy_gradient_norm")
+        self.metrics = [
+            self.meta_loss,
+            self.mean,
+            self.smallest,
+            self.largest,
+            self.effective,
+            self.gradient_norm,
+        ]
+
+    def observe_weights(self, raw_weights: tf.Tensor) -> None:
+        """Takes in the raw weights [B] that a step trained with."""
+        self.mean.update_state(raw_weights)
+        self.smallest.update_state(raw_weights)
+        self.largest.update_state(raw_weights)
+        self.effective.update_state(effective_share(raw_weights))
+
+    def observe_gradient(self, validation_loss: tf.Tensor, gradients: list[tf.Tensor]) -> None:
+        """Takes in one meta-gradient and the validation loss it was taken of."""
+        self.meta_loss.update_state(validation_loss)
+        self.gradient_norm.update_state(tf.linalg.global_norm(gradients))

@@ -1,0 +1,64 @@
+"""How fit calls the training step: Keras's loop, with the step compiled alone and the wait for input timed.
+
+Keras 3.15's own loop compiles the call through the strategy, which fails under several replicas, and does not tell
+how long a step waited for its batch. This one does both, for any step function.
+"""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+
+class InputClock:
+    """Seconds that steps spent waiting for their batch, summed up inside the graph."""
+
+    def __init__(self):
+        """Starts at zero."""
+        with tf.device("CPU:0"):
+            self._waited = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="waited_seconds")
+
+    def next(self, iterator):
+        """The iterator's next batch; the wait for it is added to the clock."""
+        before = tf.timestamp()
+        with tf.control_dependencies([before]):
+            batch = next(iterator)
+        with tf.control_dependencies([tensor for tensor in tf.nest.flatten(batch) if tf.is_tensor(tensor)]):
+            self._waited.assign_add(tf.timestamp() - before)
+        return batch
+
+    def read_and_reset(self) -> float:
+        """Seconds waited since the last call."""
+        seconds = float(self._waited.numpy())
+        self._waited.assign(0.0)
+        return seconds
+
+
+def make_loop(model: keras.Model, step: Callable, clock: InputClock) -> Callable:
+    """The function that fit or evaluate calls with its iterator: `steps_per_execution` steps, then the logs.
+
+    Args:
+        model: compiled; gives strategy, steps_per_execution, jit_compile and run_eagerly.
+        step: (batch) -> logs, as train_step or test_step.
+        clock: takes the time spent waiting for batches.
+    """
+    strategy, steps = model.distribute_strategy, model.steps_per_execution
+    if model.jit_compile and strategy.num_replicas_in_sync == 1 and not model.run_eagerly:
+        step = tf.function(step, jit_compile=True, reduce_retracing=True)
+
+    def run(iterator):
+        for _ in tf.range(steps - 1):
+            strategy.run(step, args=(clock.next(iterator),))
+        logs = strategy.run(step, args=(clock.next(iterator),))
+        return {key: strategy.experimental_local_results(value)[0] for key, value in logs.items()}
+
+    if not model.run_eagerly:
+        run = tf.function(run, reduce_retracing=True)
+
+    def call(iterator):
+        try:
+            return run(iterator)
+        except tf.errors.OutOfRangeError:
+            raise StopIteration from None
+
+    return call

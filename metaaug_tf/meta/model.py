@@ -1,0 +1,213 @@
+"""MetaAugment: a Keras model that trains a classifier and its augmentation policy together."""
+
+import keras
+import tensorflow as tf
+
+from metaaug_tf.errors import UserError
+from metaaug_tf.meta.forward import Forward, Task, training_forward
+from metaaug_tf.meta.gradient import find_method, sample_weights
+from metaaug_tf.meta.health import PolicyHealth
+from metaaug_tf.meta.loop import InputClock, make_loop
+from metaaug_tf.meta.losses import per_sample_loss
+from metaaug_tf.policy.network import PolicyNetwork
+from metaaug_tf.policy.sampler import PairSampler
+from metaaug_tf.policy.sampler_update import SamplerUpdate
+from metaaug_tf.tasks.features import with_features
+from metaaug_tf.transform import transformation_embedding
+
+DEFAULT_POLICY = "default"
+
+
+class MetaAugment(keras.Model):
+    """Wraps a classifier so that `fit` also learns which augmentation helps which image (method.md).
+
+    fit takes what `training_dataset` yields: (inputs, labels) or (inputs, labels, sample_weight), where inputs is
+    a dict of `images` [B, H, W, C], `pairs` int32 [B, 2], `magnitudes` float32 [B, 2], `validation_images`
+    [M, H, W, C] and `validation_labels`. evaluate, predict and calls act on the task network alone.
+
+    Attributes:
+        task: the user's classifier.
+        policy_network: weighs augmented images, or None: every image counts the same.
+        sampler: the table that pairs are drawn from; also holds the number of the epoch.
+    """
+
+    def __init__(self, task, policy_network=DEFAULT_POLICY, sampler=None, feature_layer=None, **kwargs):
+        """Wraps the classifier; its variables are shared, not copied.
+
+        Args:
+            task: functional or built Sequential Keras classifier whose last layer is Dense.
+            policy_network: (features [B, F], embedding [B, 28]) -> weights [B]; by default a PolicyNetwork();
+                None trains with equal weights, for comparison.
+            sampler: by default a PairSampler().
+            feature_layer: name of the layer whose output is the feature vector, where that is not the input of
+                the last Dense layer.
+            **kwargs: keras.Model's.
+
+        Raises:
+            UserError: no feature vector can be found, or the task has no trainable variable.
+        """
+        kwargs.setdefault("name", "meta_augment")
+        super().__init__(**kwargs)
+        if not task.trainable_variables:
+            raise UserError(
+                f"the task model {task.name!r} has no trainable variables; nothing can be learned"
+            )
+        self.task = task
+        self._with_features = with_features(task, feature_layer)
+        self.policy_network = PolicyNetwork() if policy_network == DEFAULT_POLICY else policy_network
+        self.sampler = sampler or PairSampler()
+        if self.policy_network is not None:
+            embedding = transformation_embedding([[0, 0]], [[0.0, 0.0]])
+            self.policy_network(tf.zeros((1, self.feature_width)), embedding)  # builds it
+        self._health = PolicyHealth() if self.policy_network is not None else None
+        self._evaluating = False
+        self.input_clock = InputClock()
+        self.built = True
+
+    def compile(
+        self,
+        optimizer="sgd",
+        policy_optimizer="adam",
+        loss=None,
+        metrics=None,
+        meta_gradient="exact",
+        meta_every=1,
+        normalise_weights=True,
+        inner_learning_rate=None,
+        jit_compile=True,
+        **kwargs,
+    ):
+        """Configures training; the arguments not named here are keras.Model.compile's.
+
+        Args:
+            optimizer: any Keras optimizer for the task network.
+            policy_optimizer: any Keras optimizer for the policy network.
+            loss: one loss with a value for every sample: a keras.losses.Loss, function or name.
+            metrics: as in Keras; they see the augmented training images in fit.
+            meta_gradient: how the meta-gradient is taken, a name in meta.gradient.METHODS.
+            meta_every: the policy is updated every so many steps; its weights count in every step.
+            normalise_weights: weights sum to 1 over the batch; otherwise they are divided by the batch size.
+            inner_learning_rate: alpha of the virtual update; by default the task optimizer's present rate.
+            jit_compile: compile the step with XLA (on one replica).
+            **kwargs: run_eagerly, steps_per_execution.
+
+        Raises:
+            UserError: an argument out of its range, or the mixed_float16 dtype policy.
+        """
+        _refuse_float16(self.task)
+        if meta_every < 1:
+            raise UserError(f"meta_every is a number of steps, at least 1, not {meta_every}")
+        self._method, self._meta_every = find_method(meta_gradient), meta_every
+        self._task = Task(self._with_features, per_sample_loss(loss))
+        self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
+        jit_compile = jit_compile and not kwargs.get("run_eagerly")
+        super().compile(
+            optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs
+        )
+        # Both are built now, each on its own variables: restoring a checkpoint into an optimizer that is not
+        # built yet, or built on both networks, would lose its state with only a warning.
+        self.optimizer.build(self.task.trainable_variables)
+        self.policy_optimizer = keras.optimizers.get(policy_optimizer)
+        if self.policy_network is not None:
+            self.policy_optimizer.build(self.policy_network.trainable_variables)
+
+    def call(self, images, training=False):
+        """The task network's predictions [B, classes]."""
+        return self.task(images, training=training)
+
+    def features(self, images, training=False):
+        """The feature vectors [B, F] that the policy network sees."""
+        return self._with_features(images, training=training)[1]
+
+    @property
+    def feature_width(self) -> int:
+        """F, the length of the feature vectors."""
+        return self._with_features.outputs[1].shape[-1]
+
+    @property
+    def metrics(self):
+        """Keras's metrics; in training also those of the policy."""
+        metrics = super().metrics
+        return metrics if self._health is None or self._evaluating else metrics + self._health.metrics
+
+    def train_step(self, data):
+        """One step of method.md: virtual update, policy update, real update with the new weights."""
+        inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
+        forward = training_forward(self._task, inputs["images"], labels, example_weights)
+        if self.policy_network is None:
+            weights = tf.ones_like(forward.losses) / tf.cast(tf.size(forward.losses), forward.losses.dtype)
+        else:
+            weights = self._learned_weights(forward, inputs)
+        gradients = forward.regularised_gradient(weights)
+        self.optimizer.apply_gradients(zip(gradients, self.task.trainable_variables, strict=True))
+        for variable, value in zip(self._with_features.non_trainable_variables, forward.state, strict=True):
+            variable.assign(value)  # the only change of BatchNorm statistics and seeds in a step
+        self._loss_tracker.update_state(tf.reduce_sum(weights * forward.losses))
+        return self.compute_metrics(None, labels, forward.predictions, example_weights)
+
+    def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
+        """Updates the policy when its turn has come; returns the weights [B] of the new policy."""
+        embedding = transformation_embedding(inputs["pairs"], inputs["magnitudes"])
+        validation = (inputs["validation_images"], inputs["validation_labels"])
+
+        def raw_weights():
+            return tf.cast(self.policy_network(forward.features, embedding), forward.losses.dtype)
+
+        def update_policy():
+            self._update_policy(forward, lambda: sample_weights(raw_weights(), self._normalise), validation)
+
+        if self._meta_every == 1:
+            update_policy()
+        else:
+            turn = tf.equal(self.optimizer.iterations.value % self._meta_every, 0)
+            tf.cond(turn, lambda: (update_policy(), tf.no_op())[1], tf.no_op)
+        raw = raw_weights()
+        self._health.observe_weights(raw)
+        self.sampler.observe(inputs["pairs"], raw)
+        return sample_weights(raw, self._normalise)
+
+    def _update_policy(self, forward: Forward, weights, validation) -> None:
+        learning_rate = (
+            self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
+        )
+        variables = self.policy_network.trainable_variables
+        result = self._method(self._task, forward, weights, variables, validation, learning_rate)
+        self.policy_optimizer.apply_gradients(zip(result.gradients, variables, strict=True))
+        self._health.observe_gradient(result.validation_loss, result.gradients)
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        """keras.Model.fit; the sampler is updated at each epoch's end, before the callbacks given see it."""
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            given = callbacks.callbacks
+        else:
+            given = callbacks = list(tf.nest.flatten(callbacks or []))
+        if not any(isinstance(callback, SamplerUpdate) for callback in given):
+            given.insert(0, SamplerUpdate())
+            given[0].set_model(self)
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """keras.Model.evaluate of the task network."""
+        self._evaluating = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluating = False
+
+    def make_train_function(self, force=False):
+        """Builds what fit calls for every batch (see meta/loop.py)."""
+        if self.train_function is None or force:
+            self.train_function = make_loop(self, self.train_step, self.input_clock)
+        return self.train_function
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing to build: Keras would call the model with the training dict, which the task can't take."""
+
+
+def _refuse_float16(task: keras.Model) -> None:
+    layers = [layer.name for layer in task.layers if layer.dtype_policy.name == "mixed_float16"]
+    if layers:
+        raise UserError(
+            f"layers {', '.join(layers[:3])} have the dtype policy mixed_float16, whose loss scaling the "
+            "meta-gradient does not apply, so the network would hardly learn; use mixed_bfloat16 or float32"
+        )

@@ -1,0 +1,95 @@
+"""The 14 x 14 distribution from which pairs of operations are drawn."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from metaaug_tf.errors import UserError
+from metaaug_tf.ops.table import OPERATIONS
+
+PAIR_SHAPE = (len(OPERATIONS), len(OPERATIONS))
+
+
+def pair_probabilities(sums: np.ndarray, counts: np.ndarray, epsilon: float) -> np.ndarray:
+    """Sampler probabilities from the raw weights seen (method.md, "Sampler").
+
+    Args:
+        sums: float [14, 14], sum of the raw weights of each pair over the epochs kept.
+        counts: float [14, 14], how often each pair was drawn in them; a pair not seen has mean weight 1.
+        epsilon: in [0, 1], the share spread evenly over all pairs.
+
+    Returns:
+        float64 [14, 14] that sums to 1, rows the first operation.
+    """
+    seen = counts > 0
+    means = np.where(seen, sums / np.where(seen, counts, 1), 1.0)
+    # All means may have fallen to zero; then nothing is known to be better than anything else.
+    share = means / means.sum() if means.sum() > 0 else np.full_like(means, 1 / means.size)
+    return (1 - epsilon) * share + epsilon / means.size
+
+
+@keras.saving.register_keras_serializable("metaaug_tf")
+class PairSampler(keras.layers.Layer):
+    """The sampler's table, what it was made from, and the number of the epoch it stands for.
+
+    All state is in Keras variables, so it is saved with the model and can be read inside tf.data:
+    `probabilities` [14, 14] and `epoch` (a scalar, the epoch whose images are drawn).
+    """
+
+    def __init__(self, history_epochs: int = 5, epsilon: float = 0.1, **kwargs):
+        """Creates a uniform sampler at epoch 0.
+
+        Args:
+            history_epochs: over how many last epochs the mean weights are taken (s of the method), at least 1.
+            epsilon: in [0, 1], the share of the uniform distribution.
+            **kwargs: keras.layers.Layer's.
+
+        Raises:
+            UserError: a value out of its range.
+        """
+        if history_epochs < 1 or not 0 <= epsilon <= 1:
+            raise UserError(
+                f"the sampler needs history_epochs >= 1 and epsilon in [0, 1], not {history_epochs} and {epsilon}"
+            )
+        kwargs.setdefault("name", "sampler")
+        super().__init__(trainable=False, dtype="float32", **kwargs)
+        self.history_epochs, self.epsilon = history_epochs, epsilon
+        self.probabilities = self._table("probabilities", PAIR_SHAPE, 1 / np.prod(PAIR_SHAPE))
+        self.epoch = self.add_weight((), "zeros", dtype="int64", name="epoch", trainable=False)
+        # Row 0 of the history is the epoch under way, the oldest is last.
+        self.weight_sums = self._table("weight_sums", (history_epochs, *PAIR_SHAPE), 0.0)
+        self.counts = self._table("counts", (history_epochs, *PAIR_SHAPE), 0.0)
+        self.built = True
+
+    def _table(self, name, shape, value):
+        return self.add_weight(shape, keras.initializers.Constant(value), name=name, trainable=False)
+
+    def observe(self, pairs: tf.Tensor, raw_weights: tf.Tensor) -> None:
+        """Adds one batch to the epoch under way; runs inside the training step.
+
+        Args:
+            pairs: int [B, 2], the operations drawn.
+            raw_weights: float32 [B], what the policy network gave.
+        """
+        first, second = (tf.one_hot(pairs[:, i], PAIR_SHAPE[0]) for i in (0, 1))
+        for table, values in ((self.weight_sums, raw_weights), (self.counts, tf.ones_like(raw_weights))):
+            batch = tf.einsum("b,bi,bj->ij", values, first, second)
+            padding = tf.zeros((self.history_epochs - 1, *PAIR_SHAPE))
+            table.assign_add(tf.concat([batch[None], padding], axis=0))
+
+    def end_epoch(self) -> None:
+        """Draws the table anew from the epochs kept, drops the oldest and turns to the next epoch."""
+        sums, counts = self.weight_sums.numpy(), self.counts.numpy()
+        table = pair_probabilities(sums.sum(axis=0), counts.sum(axis=0), self.epsilon)
+        self.probabilities.assign(table)
+        for variable, value in ((self.weight_sums, sums), (self.counts, counts)):
+            variable.assign(np.concatenate([np.zeros_like(value[:1]), value[:-1]]))
+        self.epoch.assign_add(1)
+
+    def get_config(self):
+        """Settings from which an untrained sampler can be made again."""
+        return {
+            **super().get_config(),
+            "history_epochs": self.history_epochs,
+            "epsilon": self.epsilon,
+        }

@@ -1,0 +1,61 @@
+"""What the learned policy thinks of fresh augmented images: the material of the report."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from metaaug_tf.data.examples import Examples
+from metaaug_tf.data.pipeline import Augmentation, augment
+from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.transform import transformation_embedding
+
+# Draws that training never makes: no run has so many epochs.
+OBSERVATION_EPOCH = 2**30
+_BATCH = 256
+
+
+def observe_policy(
+    model: MetaAugment, examples: Examples, augmentation: Augmentation, seed: int, count: int = 2048
+) -> dict[str, np.ndarray]:
+    """Augments `count` images with pairs drawn uniformly and asks the policy network for their weights.
+
+    Args:
+        model: trained; its features are taken in evaluation mode.
+        examples: training images; taken in turn, so that classes are evenly there.
+        augmentation: the run's; its policy is replaced by uniform.
+        seed: the run's.
+        count: how many augmented images, a multiple of the batch of 256.
+
+    Returns:
+        images uint8 [count, H, W, C], pairs int32 [count, 2], magnitudes float32 [count, 2], weights float32
+        [count] (raw; 1 where there is no policy network), labels int32 [count].
+    """
+    uniform = Augmentation(**{**vars(augmentation), "policy": "uniform"})
+    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(np.arange(count) % len(examples))
+    features_of = tf.function(model.features, jit_compile=model.jit_compile)
+    parts = []
+    for start in range(0, count, _BATCH):
+        indices = chosen[start : start + _BATCH]
+        # Repeated images get draws of their own through their position.
+        images, pairs, magnitudes = augment(
+            tf.constant(examples.images[indices]),
+            tf.range(start, start + len(indices), dtype=tf.int64),
+            seed,
+            OBSERVATION_EPOCH,
+            model.sampler.probabilities.value,
+            uniform,
+        )
+        weights = np.ones(len(indices), np.float32)
+        if model.policy_network is not None:
+            weights = model.policy_network(features_of(images), transformation_embedding(pairs, magnitudes))
+        parts.append(
+            [np.asarray(part) for part in (images, pairs, magnitudes, weights, examples.labels[indices])]
+        )
+    names = ("images", "pairs", "magnitudes", "weights", "labels")
+    return dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+
+
+def write_observations(path: Path, observations: dict[str, np.ndarray]) -> None:
+    """Writes the arrays as a compressed .npz without pickled objects."""
+    np.savez_compressed(path, **observations)

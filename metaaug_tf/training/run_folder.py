@@ -1,0 +1,75 @@
+"""A run is a folder: where its files are, and who may write there."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metaaug_tf.config import describe_difference
+from metaaug_tf.errors import UserError
+from metaaug_tf.files import write_json
+
+
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: the folder itself; the other attributes are paths in it.
+    """
+
+    def __init__(self, path: Path):
+        """Names the files; nothing is created or read."""
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.summary = self.path / "summary.json"
+        self.classes = self.path / "classes.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.policy = self.path / "policy"
+        self.export = self.path / "export"
+
+    def open_for(self, config: Mapping[str, Any]) -> bool:
+        """Makes the folder this config's; returns whether it already was (then the run goes on).
+
+        Raises:
+            UserError: the folder holds another config or other files, or can't be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            present = [entry.name for entry in self.path.iterdir()]
+            if self.config.name in present:
+                self._compare(config)
+                return True
+            if present:
+                raise UserError(
+                    f"the workdir {self.path} is not empty and holds no run ({', '.join(sorted(present)[:3])}, ...); "
+                    "choose another --workdir"
+                )
+            write_json(self.config, config)
+            return False
+        except OSError as error:
+            raise UserError(
+                f"the workdir {self.path} can't be written: {error.strerror}; choose another"
+            ) from error
+
+    def _compare(self, config: Mapping[str, Any]) -> None:
+        difference = describe_difference(self.read_config(), config)
+        if difference:
+            raise UserError(
+                f"the workdir {self.path} holds a run with another config:\n{difference}\n"
+                "Choose another --workdir, or give the settings it was started with."
+            )
+
+    def read_config(self) -> dict[str, Any]:
+        """The run's config.
+
+        Raises:
+            UserError: there is no run here, or its config can't be read.
+        """
+        if not self.config.is_file():
+            raise UserError(f"{self.path} is not a run folder: it has no {self.config.name}")
+        try:
+            return json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.config} can't be read: {error}") from error
