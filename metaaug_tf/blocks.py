@@ -4,43 +4,49 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-# Large enough for the cost of calling a compiled program (30 us) not to show, small enough not to waste much
-# on the last block, which is filled up with zeros.
-BLOCK = 32
+# Examples per block: enough for the cost of calling a compiled program (0.2 ms) not to show, few enough for
+# the filling of the last block not to matter.
+_SMALL_EXAMPLE_BYTES = 16384
+_BLOCK_OF_SMALL, _BLOCK = 128, 32
+
+
+def block_size(example: tf.TensorSpec) -> int:
+    """Examples per block, from the dtype and shape [...] of one of them."""
+    elements = example.shape.num_elements()
+    small = elements is not None and elements * example.dtype.size <= _SMALL_EXAMPLE_BYTES
+    return _BLOCK_OF_SMALL if small else _BLOCK
 
 
 def map_in_blocks(function: Callable, batched: Sequence[tf.Tensor], result: tf.TensorSpec) -> tf.Tensor:
-    """Calls function(count, *blocks) on blocks of BLOCK examples and joins what it returns.
+    """Calls function(count, *blocks) on blocks of N = block_size(result) examples and joins what it returns.
 
     Args:
-        function: takes the number of examples that count, scalar int32, and one [BLOCK, ...] tensor per entry
-            of `batched`; returns [BLOCK, ...], of which the first `count` are used.
+        function: takes the number of examples that count, scalar int32, and one [N, ...] tensor per entry
+            of `batched`; returns [N, ...], of which the first `count` are used.
         batched: tensors [B, ...] with the same B, which may be unknown when the graph is made.
         result: dtype and shape [...] of one example of what the function returns.
 
     Returns:
         [B, ...].
     """
-    examples = tf.shape(batched[0])[0]
+    examples, size = tf.shape(batched[0])[0], block_size(result)
 
     def run(start: tf.Tensor) -> tf.Tensor:
         # A slice along the first axis shares memory with the batch.
-        blocks = [values[start : start + BLOCK] for values in batched]
-        count = tf.minimum(examples - start, BLOCK)
-        return function(count, *(_fill_up(block, BLOCK - count) for block in blocks))
+        blocks = [values[start : start + size] for values in batched]
+        count = tf.minimum(examples - start, size)
+        return function(count, *(_fill_up(block, size, size - count) for block in blocks))
 
     static = batched[0].shape[0]
-    if static is not None and static <= BLOCK:
+    if static is not None and static <= size:
         joined = run(tf.constant(0))
     else:
-        joined = _concatenate(run, tf.range(0, examples, BLOCK), result)
+        joined = _concatenate(run, tf.range(0, examples, size), tf.TensorSpec([size, *result.shape], result.dtype))
     return tf.ensure_shape(joined[:examples], [static, *result.shape])
 
 
-def _concatenate(run: Callable, starts: tf.Tensor, result: tf.TensorSpec) -> tf.Tensor:
-    array = tf.TensorArray(
-        result.dtype, size=tf.size(starts), element_shape=[BLOCK, *result.shape], infer_shape=False
-    )
+def _concatenate(run: Callable, starts: tf.Tensor, block: tf.TensorSpec) -> tf.Tensor:
+    array = tf.TensorArray(block.dtype, size=tf.size(starts), element_shape=block.shape)
     _, array = tf.while_loop(
         lambda number, _: number < tf.size(starts),
         lambda number, array: (number + 1, array.write(number, run(starts[number]))),
@@ -49,7 +55,7 @@ def _concatenate(run: Callable, starts: tf.Tensor, result: tf.TensorSpec) -> tf.
     return array.concat()
 
 
-def _fill_up(block: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+def _fill_up(block: tf.Tensor, size: int, missing: tf.Tensor) -> tf.Tensor:
     padding = [[0, missing]] + [[0, 0]] * (block.shape.rank - 1)
     filled = tf.cond(missing > 0, lambda: tf.pad(block, padding), lambda: block)
-    return tf.ensure_shape(filled, [BLOCK, *block.shape[1:]])
+    return tf.ensure_shape(filled, [size, *block.shape[1:]])

@@ -67,7 +67,7 @@ def cutout(images, seed, epoch, indices, *, size: int, fill: int) -> tf.Tensor:
     return _cutout(images, centers, fill, size)
 
 
-@tf.function
+@tf.function(autograph=False)
 def _crop_and_flip(images, corners, mirrored, fill, padding):
     return map_in_blocks(
         lambda _, *block: _crop_and_flip_block(*block, fill, padding),
@@ -76,7 +76,7 @@ def _crop_and_flip(images, corners, mirrored, fill, padding):
     )
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _crop_and_flip_block(images, corners, mirrored, fill, padding):
     def one(inputs):
         image, (top, left), mirror = inputs
@@ -86,10 +86,12 @@ def _crop_and_flip_block(images, corners, mirrored, fill, padding):
         padded = tf.pad(image, [[padding] * 2, [padding] * 2, [0, 0]], constant_values=fill)
         return tf.gather(tf.gather(padded, y + top), x + left, axis=1)
 
-    return tf.map_fn(one, (images, tuple(tf.unstack(corners, axis=1)), mirrored), fn_output_signature=tf.uint8)
+    return tf.map_fn(
+        one, (images, tuple(tf.unstack(corners, axis=1)), mirrored), fn_output_signature=tf.uint8
+    )
 
 
-@tf.function
+@tf.function(autograph=False)
 def _cutout(images, centers, fill, size):
     first = centers[:, tf.newaxis] - size // 2
     y, x = (tf.range(tf.shape(images)[axis]) for axis in (1, 2))

@@ -29,7 +29,7 @@ def uniform_per_example(stream: int, seed, epoch, indices, count: int) -> tf.Ten
     return _uniform(key, counters, count)
 
 
-@tf.function
+@tf.function(autograph=False)
 def _uniform(key, counters, count):
     return map_in_blocks(
         lambda _, block: _uniform_block(key, block, count),
@@ -38,7 +38,7 @@ def _uniform(key, counters, count):
     )
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _uniform_block(key, counters, count):
     return tf.map_fn(
         lambda counter: tf.random.stateless_uniform([count], tf.stack([key, counter]), alg="philox"),

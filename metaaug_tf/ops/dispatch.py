@@ -1,5 +1,7 @@
 """One compiled dispatcher: applies to each image its own two operations, and only those."""
 
+import functools
+
 import tensorflow as tf
 
 from metaaug_tf.blocks import map_in_blocks
@@ -52,37 +54,35 @@ def apply_pairs(images, pairs, magnitudes, fill=128) -> tf.Tensor:
     return _apply_in_blocks(images, pairs, magnitudes, checked_fill(fill))
 
 
-@tf.function
+@tf.function(autograph=False)
 def _apply_in_blocks(images, pairs, magnitudes, fill):
     return map_in_blocks(
-        lambda count, *block: apply_block(count, *block, fill),
+        lambda count, *block: _apply_block(count, *block, fill),
         (images, pairs, magnitudes),
         tf.TensorSpec(images.shape[1:], tf.uint8),
     )
 
 
-@tf.function(jit_compile=True)
-def apply_block(count, images, pairs, magnitudes, fill):
-    """The compiled part: the first `count` of [N, H, W, C] images, each by its row of pairs and magnitudes [N, 2]."""
+@tf.function(jit_compile=True, autograph=False)
+def _apply_block(count, images, pairs, magnitudes, fill):
+    """The compiled part: the first `count` of [N, H, W, C] images, each by its row of pairs and magnitudes.
 
-    def transform_one(index, results):
-        def apply_position(position, image):
-            branches = [_branch(row, image, magnitudes[index, position], fill) for row in TABLE]
-            return position + 1, tf.switch_case(pairs[index, position], branches)
+    One loop over 2 * count operations with one switch in it: a second switch would double the compilation.
+    """
+    operations, magnitudes = tf.reshape(pairs, [-1]), tf.reshape(magnitudes, [-1])
 
-        # A loop over the two positions, and not two switches: half as much to compile.
-        _, image = tf.while_loop(lambda position, _: position < 2, apply_position, (0, images[index]))
-        return index + 1, results.write(index, image)
+    def apply_one(step, results):
+        index = tf.bitwise.right_shift(step, 1)
+        image, magnitude = results.read(index), tf.gather(magnitudes, step)
+        branches = [functools.partial(_apply_row, row, image, magnitude, fill) for row in TABLE]
+        return step + 1, results.write(index, tf.switch_case(tf.gather(operations, step), branches))
 
-    results = tf.TensorArray(tf.uint8, size=images.shape[0], element_shape=images.shape[1:])
-    _, results = tf.while_loop(lambda index, _: index < count, transform_one, (0, results))
+    results = tf.TensorArray(tf.uint8, size=images.shape[0], element_shape=images.shape[1:]).unstack(images)
+    _, results = tf.while_loop(lambda step, _: step < 2 * count, apply_one, (0, results))
     return results.stack()
-
-
-def _branch(row, image, magnitude, fill):
-    return lambda: tf.ensure_shape(_apply_row(row, image, magnitude, fill), image.shape)
 
 
 def _apply_row(row, image, magnitude, fill):
     magnitude = tf.cast(magnitude, tf.float64)
-    return row.function(image, magnitude if row.signed else tf.abs(magnitude), fill)
+    result = row.function(image, magnitude if row.signed else tf.abs(magnitude), fill)
+    return tf.ensure_shape(result, image.shape)

@@ -13,6 +13,11 @@ def as_rows(image: tf.Tensor) -> tf.Tensor:
     return tf.reshape(image, [tf.shape(image)[0], -1])
 
 
+def per_row(per_channel: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """[C] to [W * C], one value per entry of a row of the image [H, W, C]."""
+    return tf.tile(per_channel, [tf.shape(image)[1]])
+
+
 def level_index(image: tf.Tensor) -> tf.Tensor:
     """Where each value of [H, W, C] uint8 lies in a flattened [C, 256] table: [H, W, C] int32."""
     return tf.cast(image, tf.int32) + 256 * tf.range(static_channels(image))

@@ -1,11 +1,9 @@
 """Operations that map every grey level to another one: Posterize, Solarize, AutoContrast, Equalize."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from metaaug_tf.ops.arithmetic import rounded
-from metaaug_tf.ops.layout import as_rows, channel_extrema, channel_histograms, level_index, static_channels
+from metaaug_tf.ops.layout import as_rows, channel_extrema, channel_histograms, level_index, per_row
 
 
 def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
@@ -46,8 +44,14 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
     Returns:
         [H, W, C] uint8.
     """
-    low, high = (extremum[:, tf.newaxis] for extremum in channel_extrema(image))
-    return _look_up(image, high > low, lambda: _stretch_table(low, high))
+    low, high = (tf.cast(extremum, tf.float64) for extremum in channel_extrema(image))
+    zero, one = tf.zeros_like(low), tf.ones_like(low)
+    flat = high <= low
+    scale = tf.where(flat, one, 255.0 / tf.where(flat, one, high - low))
+    offset = tf.where(flat, zero, -low * scale)
+    values = tf.cast(as_rows(image), tf.float64)
+    stretched = rounded(values * per_row(scale, image)) + per_row(offset, image)
+    return tf.reshape(tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8), tf.shape(image))
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
@@ -64,32 +68,20 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
     highest = tf.reduce_max(tf.where(histogram > 0, levels, 0), axis=1, keepdims=True)
     at_highest = tf.reduce_sum(tf.where(levels == highest, histogram, 0), axis=1, keepdims=True)
     step = (tf.reduce_sum(histogram, axis=1, keepdims=True) - at_highest) // 255
-    return _look_up(image, step > 0, lambda: _equalization_table(histogram, tf.maximum(step, 1)))
-
-
-def _stretch_table(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-    """[C, 256] int32 table that maps low to 0 and high to 255, in doubles as Pillow; low and high are [C, 1] int32."""
-    low, high = tf.cast(low, tf.float64), tf.cast(high, tf.float64)
-    scale = 255.0 / tf.maximum(high - low, 1.0)
-    stretched = rounded(tf.range(256, dtype=tf.float64) * scale) + -low * scale
-    return tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.int32)
+    table = tf.cond(
+        # The branch also makes XLA compute the table once, and not an entry anew for every pixel.
+        tf.reduce_any(step > 0),
+        lambda: _equalization_table(histogram, step),
+        lambda: tf.cast(tf.zeros_like(histogram) + levels, tf.uint8),
+    )
+    return tf.gather(tf.reshape(table, [-1]), level_index(image))
 
 
 def _equalization_table(histogram: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """[C, 256] int32 table of a [C, 256] int32 histogram; step [C, 1] is how many pixels make one grey level."""
-    below = tf.cumsum(histogram, axis=1, exclusive=True)
-    return tf.minimum((below + step // 2) // step, 255)
+    """The [C, 256] uint8 look-up table of a [C, 256] int32 histogram.
 
-
-def _look_up(image: tf.Tensor, changes: tf.Tensor, make_table: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """Maps each channel through its row of a [C, 256] table where `changes` [C, 1] holds, and leaves the others.
-
-    The branch is also what makes XLA compute the table once: otherwise it computes an entry anew for every pixel.
+    step [C, 1] is how many pixels make one grey level; where it is 0 the channel stays as it is.
     """
-    levels = tf.tile(tf.range(256)[tf.newaxis], [static_channels(image), 1])
-    table = tf.cond(
-        tf.reduce_any(changes),
-        lambda: tf.cast(tf.where(changes, make_table(), levels), tf.uint8),
-        lambda: tf.cast(levels, tf.uint8),
-    )
-    return tf.gather(tf.reshape(table, [-1]), level_index(image))
+    below = tf.cumsum(histogram, axis=1, exclusive=True)
+    table = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
+    return tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)
