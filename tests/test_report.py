@@ -24,12 +24,12 @@ def test_shares_are_relative_to_uniform():
 
 
 def test_log_ratio_by_hand():
-    inside, outside = np.array([1.0, 3.0] * 5), np.array([4.0] * 10)
-    # mean 2 against 4; variance of [1, 3] * 5 is 10 / 9, so the squared relative error is 10 / 9 / 10 / 4
+    inside, outside = np.array([1.0, 3.0] * 10), np.array([4.0] * 20)
+    # mean 2 against 4; variance of [1, 3] * 10 is 20 / 19, so the squared relative error is 20 / 19 / 20 / 4
     difference, error = log_ratio(inside, outside)
     assert difference == pytest.approx(np.log(0.5))
-    assert error == pytest.approx(np.sqrt(10 / 9 / 10 / 4))
-    assert np.isnan(log_ratio(inside[:9], outside)).all()
+    assert error == pytest.approx(np.sqrt(1 / 19 / 4))
+    assert np.isnan(log_ratio(inside[:19], outside)).all()
 
 
 def test_separated_gets_stricter_with_the_number_of_looks():
@@ -69,9 +69,7 @@ def test_findings_tell_ratio_and_family(tmp_path):
     harm, spin = ratio(SOLARIZE, 1), ratio(ROTATE, 2)
     drawn = 14 * 0.4 / (12 + 0.4 + 0.6)
     assert harm == pytest.approx(0.3, abs=0.02)
-    assert (
-        said[0] == "The classifier gets 91.2 % of the test images right after 20 epochs (validation: 90.5 %)."
-    )
+    assert said[0] == "The classifier gets 91.2 % of the test images right after 20 epochs (validation: 90.5 %)."
     assert said[1:5] == [
         f"Solarize is drawn {drawn:.2f} times as often as at the start; it hurts the hue classes most.",
         "Rotate is drawn 0.65 times as often as at the start; it hurts the angle classes most.",
@@ -131,9 +129,7 @@ def test_comparison_takes_repetitions_together(tmp_path):
 
 def test_a_resumed_epoch_counts_once(tmp_path):
     run = make_run(tmp_path / "run")
-    (run / "metrics.jsonl").write_text(
-        '{"epoch": 1, "loss": 2}\n{"epoch": 0, "loss": 3}\n{"epoch": 1, "loss": 1}\n'
-    )
+    (run / "metrics.jsonl").write_text('{"epoch": 1, "loss": 2}\n{"epoch": 0, "loss": 3}\n{"epoch": 1, "loss": 1}\n')
     curves = read_run(run).curves
     np.testing.assert_array_equal(curves["epoch"], [1, 2])
     np.testing.assert_array_equal(curves["loss"], [3, 1])

@@ -86,6 +86,7 @@ def test_names_are_escaped(tmp_path):
     evil = "<script>alert('$x$')</script>"
     run = make_run(tmp_path / "run")
     (run / "policy" / "sampler.json").unlink()
+    (run / "metrics.jsonl").unlink()
     write_classes(run, [f"{evil}{k}" for k in range(12)], [f"<b>{FAMILIES[k % 3]}" for k in range(12)])
     config = json.loads((run / "config.json").read_text()) | {evil: evil}
     (run / "config.json").write_text(json.dumps(config))
@@ -119,6 +120,7 @@ def test_many_classes_without_families_show_the_extreme_ones(tmp_path):
     grey = np.zeros((2000, 120, 60, 1), np.uint8)
     run = make_run(tmp_path / "run", labels=labels, images=grey)
     (run / "policy" / "sampler.json").unlink()
+    (run / "metrics.jsonl").unlink()
     write_classes(run, [f"Greek/{k}" for k in range(136)], None)
     write_report(run)
     html = read_page(run)
@@ -179,12 +181,8 @@ def browse(folder: Path, profile: Path) -> tuple[str, str]:
         pytest.skip("Chromium is not installed")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    )
-    flags += (
-        " --disable-component-update --disable-sync --enable-logging=stderr --window-size=1400,900 --dump-dom"
-    )
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --enable-logging=stderr --window-size=1400,900 --dump-dom"
     url = f"http://127.0.0.1:{server.server_port}/frames.html"
     try:
         command = [browser, *flags.split(), f"--user-data-dir={profile}", url]

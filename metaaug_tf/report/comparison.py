@@ -71,9 +71,7 @@ def _differences(run: Run, own: Run) -> str:
         return ""
     mine, theirs = flat(own.config), flat(run.config)
     keys = [key for key in sorted(mine | theirs) if mine.get(key) != theirs.get(key)]
-    return ", ".join(
-        f"{key}={theirs.get(key, 'absent')}" for key in keys if key.split(".")[-1] not in _PLACES
-    )
+    return ", ".join(f"{key}={theirs.get(key, 'absent')}" for key in keys if key.split(".")[-1] not in _PLACES)
 
 
 def comparison_findings(runs: Sequence[Run]) -> list[str]:
@@ -109,9 +107,7 @@ def _described(group: Sequence[Run]) -> str:
     who = f"{group[0].policy} ({listed([run.name for run in group])})"
     if len(values) == 1:
         return f"{who} {percent_of(values[0])}"
-    return (
-        f"{who} {percent_of(_mean(group))} on average, {percent_of(min(values))} to {percent_of(max(values))}"
-    )
+    return f"{who} {percent_of(_mean(group))} on average, {percent_of(min(values))} to {percent_of(max(values))}"
 
 
 def _verdict(groups: Sequence[Sequence[Run]]) -> str:

@@ -65,16 +65,12 @@ def comparison_curves(runs: Sequence[Run]) -> list[Picture]:
     for run in runs:
         if "seconds" in run.curves:
             minutes = np.cumsum(np.nan_to_num(run.curves["seconds"])) / 60
-            over_time += [
-                Line(line.name, minutes, line.up) for line in _lines(run, {run.name: "val_accuracy"})
-            ]
+            over_time += [Line(line.name, minutes, line.up) for line in _lines(run, {run.name: "val_accuracy"})]
     charts = [("epoch", over_epochs, "At equal epochs."), ("minutes", over_time, "At equal time.")]
     return [line_chart("Validation accuracy", across, lines, text) for across, lines, text in charts if lines]
 
 
-def line_chart(
-    title: str, across: str, lines: Sequence[Line], caption: str, logarithmic: bool = False
-) -> Picture:
+def line_chart(title: str, across: str, lines: Sequence[Line], caption: str, logarithmic: bool = False) -> Picture:
     """Lines over a common axis; the alternative text tells start, end and extremes of each."""
     figure, axes = blank(_WIDTH, _HEIGHT)
     for index, line in enumerate(lines):
@@ -99,7 +95,7 @@ def line_chart(
     axes.set_xlabel(across, fontsize=9, color=INK)
     axes.xaxis.get_major_locator().set_params(integer=across == "epoch")
     if len(lines) > 1:
-        axes.legend(fontsize=8.5, frameon=False, labelcolor=INK)
+        axes.legend(fontsize=8.5, edgecolor="none", labelcolor=INK)
     said = "; ".join(_said(line, across) for line in lines)
     return picture(figure, f"{title} by {across}. {said}.", caption)
 

@@ -81,9 +81,7 @@ def ratio_map(axes: Axes, ratios: np.ndarray, limit: float, texts: Sequence[Sequ
         for column, text in enumerate(line):
             cell = norm(np.clip(ratios[row, column], 1 / limit, limit))
             colour = _ink_on(mesh.cmap(float(cell))) if text else INK
-            label = axes.text(
-                column + 0.5, row + 0.53, text, ha="center", va="center", color=colour, fontsize=size
-            )
+            label = axes.text(column + 0.5, row + 0.53, text, ha="center", va="center", color=colour, fontsize=size)
             label.set_in_layout(False)
     return mesh
 

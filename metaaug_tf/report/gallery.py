@@ -60,9 +60,7 @@ def _ranked(run: Run, members: np.ndarray, count: int, where: str) -> list[Shelf
     count = min(count, len(order) // 2)
     chosen = (("Most trusted", order[::-1][:count]), ("Least trusted", order[:count]))
     return [
-        Shelf(f"{title}{where}", tuple(_card(run, int(at), True) for at in which))
-        for title, which in chosen
-        if count
+        Shelf(f"{title}{where}", tuple(_card(run, int(at), True) for at in which)) for title, which in chosen if count
     ]
 
 

@@ -71,10 +71,7 @@ def movement_map(sampler: Sampler) -> Picture | None:
     final = ratios[:, -1]
     low, high = int(final.argmin()), int(final.argmax())
     said = listed(
-        [
-            f"{sampler.operations[k]} from {number(ratios[k, 0])} to {number(ratios[k, -1])}"
-            for k in (low, high)
-        ]
+        [f"{sampler.operations[k]} from {number(ratios[k, 0])} to {number(ratios[k, -1])}" for k in (low, high)]
     )
     alt = f"Heat map of operations after {epochs[0]} to {epochs[-1]} epochs, relative to uniform: {said}."
     return picture(figure, alt, "Each row is one operation; follow it to the right to see when it moved.")
@@ -129,9 +126,7 @@ def group_map(run: Run, groups: Groups) -> Picture:
     name_cells(axes, run.operations, [shorten(name) for name in names], 0 if len(names) <= 5 else 90)
     ratio_bar(mesh, [axes], "weight, relative to the mean of the column")
     said = "; ".join(_said_column(run, *column) for column in zip(names, means.T, strict=True))
-    caption = (
-        f"The number is the mean weight; red is less, blue more than that {groups.kind} gets on average."
-    )
+    caption = f"The number is the mean weight; red is less, blue more than that {groups.kind} gets on average."
     if not groups.complete:
         caption += " Only the classes with the lowest and the highest mean weight are shown; few images each."
     return picture(figure, f"Heat map of mean weight per operation and {groups.kind}. {said}.", caption)
@@ -157,8 +152,7 @@ def class_chart(run: Run) -> Picture | None:
     places = np.arange(len(order))
     families = list(dict.fromkeys(run.families or ()))
     colours = [
-        COLOURS[families.index(run.families[labels[k]]) % len(COLOURS)] if families else COLOURS[0]
-        for k in order
+        COLOURS[families.index(run.families[labels[k]]) % len(COLOURS)] if families else COLOURS[0] for k in order
     ]
     axes.hlines(
         places,
@@ -175,9 +169,7 @@ def class_chart(run: Run) -> Picture | None:
     for family, colour in zip(families, COLOURS, strict=False):
         axes.scatter([], [], c=colour, s=22, label=shorten(family))
     if families:
-        axes.legend(
-            fontsize=8, frameon=False, labelcolor=INK, loc="lower left", ncols=4, bbox_to_anchor=(0, 1)
-        )
+        axes.legend(fontsize=8, frameon=False, labelcolor=INK, loc="lower left", ncols=4, bbox_to_anchor=(0, 1))
     named = [f"{run.class_name(labels[k])} {number(means[k])}" for k in (order[0], order[-1])]
     alt = f"Mean weight of {len(labels)} classes with 95 % intervals, from {named[0]} to {named[1]}."
     return picture(figure, alt, _class_caption(len(order), len(labels)))

@@ -9,7 +9,7 @@ import numpy as np
 from metaaug_tf.report.run import Observations, Run
 
 # Below this many observations a mean says too little to be compared.
-ENOUGH = 10
+ENOUGH = 20
 # A difference of less than five per cent is not worth a sentence, however sure.
 SMALLEST = math.log(1.05)
 _MOST_GROUPS = 12
@@ -100,9 +100,7 @@ def relative_weights(seen: Observations, operations: int, groups: Groups) -> Rel
         member = groups.index == number
         for operation in range(operations):
             using = takes_part[:, operation]
-            found[:, operation, number] = log_ratio(
-                seen.weights[member & using], seen.weights[member & ~using]
-            )
+            found[:, operation, number] = log_ratio(seen.weights[member & using], seen.weights[member & ~using])
     return Relative(*found)
 
 
@@ -127,10 +125,10 @@ def groups_of(run: Run) -> Groups | None:
     seen = run.observations
     if seen is None or not len(seen.labels):
         return None
-    if run.families and 1 < len(set(run.families)) <= _MOST_GROUPS:
-        names = tuple(dict.fromkeys(run.families))
-        of_class = np.array([names.index(family) for family in run.families])
-        return Groups("family", names, of_class[seen.labels])
+    families = [run.families[label] for label in np.unique(seen.labels)] if run.families else []
+    if 1 < len(set(families)) <= _MOST_GROUPS:
+        names = tuple(dict.fromkeys(families))
+        return Groups("family", names, np.array([names.index(run.families[label]) for label in seen.labels]))
     labels, means, _ = class_weights(seen)
     chosen, complete = labels, len(labels) <= _MOST_GROUPS
     if not complete:

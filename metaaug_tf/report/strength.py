@@ -21,9 +21,7 @@ def strength_charts(run: Run, groups: Groups) -> list[Picture]:
     if len(groups.names) > _MOST_LINES:
         groups = Groups("class", ("all images",), np.zeros(len(seen.weights), dtype=int))
     curves = [_curves(seen, number, groups) for number in range(len(run.operations))]
-    top = max(
-        (np.nanmax(ups + errors) for _, ups, errors in curves if np.isfinite(ups + errors).any()), default=1
-    )
+    top = max((np.nanmax(ups + errors) for _, ups, errors in curves if np.isfinite(ups + errors).any()), default=1)
     return [
         _chart(name, groups, curve, float(top))
         for name, curve in zip(run.operations, curves, strict=True)
@@ -54,15 +52,11 @@ def _curves(seen: Observations, operation: int, groups: Groups) -> tuple[np.ndar
     return (edges[1:] + edges[:-1]) / 2, *found
 
 
-def _chart(
-    name: str, groups: Groups, curve: tuple[np.ndarray, np.ndarray, np.ndarray], top: float
-) -> Picture:
+def _chart(name: str, groups: Groups, curve: tuple[np.ndarray, np.ndarray, np.ndarray], top: float) -> Picture:
     middles, ups, errors = curve
     figure, axes = blank(2.3, 1.75, small=True)
     for up, error, colour in zip(ups, errors, COLOURS, strict=False):
-        axes.fill_between(
-            middles, up - 1.96 * error, up + 1.96 * error, color=colour, alpha=0.15, linewidth=0
-        )
+        axes.fill_between(middles, up - 1.96 * error, up + 1.96 * error, color=colour, alpha=0.15, linewidth=0)
         axes.plot(middles, up, "o-", color=colour, markersize=3.5, linewidth=1.6)
     axes.set_ylim(0, min(top * 1.05, 1))
     ends = (-10, 0, 10) if middles[0] < 0 else (0, 5, 10)
@@ -70,8 +64,7 @@ def _chart(
     axes.set_xticks(ends, [signed(end).removesuffix(".0") for end in ends])
     axes.set_title(name, fontsize=10, color=INK, loc="left", fontweight="bold")
     said = "; ".join(
-        f"{group} {', '.join(number(value) for value in up)}"
-        for group, up in zip(groups.names, ups, strict=True)
+        f"{group} {', '.join(number(value) for value in up)}" for group, up in zip(groups.names, ups, strict=True)
     )
     where = ", ".join(signed(middle).removesuffix(".0") for middle in middles)
     return picture(figure, f"Mean weight under {name} at magnitudes {where}: {said}.")
