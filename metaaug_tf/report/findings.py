@@ -159,8 +159,8 @@ def _losses(run: Run, groups: Groups | None, harmed: dict[str, _Harm]) -> list[s
     if not harmed and groups.complete and len(groups.names) > 1:
         kinds = "families" if groups.kind == "family" else "classes"
         return [
-            f"No operation clearly hurts some {kinds} more than others: the differences are within the noise "
-            f"of {len(seen.weights):,} observed images."
+            f"No operation sets one of the {kinds} clear of all others, as far as {len(seen.weights):,} observed "
+            "images can tell."
         ]
     sentences = []
     for whom in dict.fromkeys(harm.whom for harm in harmed.values()):
