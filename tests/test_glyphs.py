@@ -45,10 +45,9 @@ def linear_accuracy(train, test, describe=features):
 
 def foreground(image):
     """Pixels unlike the paper, bool [32, 32]: paper is what the border shows, noise is averaged away."""
-    value = grey(image)[..., 0]
-    smooth = sum(np.roll(value, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) / 9
-    border = np.concatenate([smooth[1:3, 1:-1].ravel(), smooth[-3:-1, 1:-1].ravel()])
-    contrast = np.abs(smooth - np.median(border))
+    smooth = sum(np.roll(image, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) / 9
+    border = np.concatenate([smooth[1:3, 1:-1].reshape(-1, 3), smooth[-3:-1, 1:-1].reshape(-1, 3)])
+    contrast = np.linalg.norm(smooth - np.median(border, axis=0), axis=-1)
     return contrast > max(0.12, 0.45 * np.quantile(contrast, 0.97))
 
 
@@ -102,9 +101,7 @@ def test_colour_says_nothing_about_shape_and_angle(drawn):
         train, test = (of_family(pool, family) for pool in drawn)
         assert linear_accuracy(train, test, colours) < 1 / (train[1].max() + 1) + 0.1
     train, test = (of_family(pool, "hue") for pool in drawn)
-    assert (
-        linear_accuracy(train, test, colours) > 3 / glyphs.HUE_CLASSES
-    )  # the same little classifier can tell hues
+    assert linear_accuracy(train, test, colours) > 3 / glyphs.HUE_CLASSES  # the same little classifier can tell hues
 
 
 def test_a_turn_by_the_spacing_makes_one_angle_class_the_next(drawn):
@@ -134,9 +131,7 @@ def test_a_turn_of_shapes_is_no_other_shape(drawn):
     means = np.stack([pictures(images[labels == k]).mean(0) for k in range(glyphs.SHAPE_CLASSES)])
     turned = np.stack(
         [
-            np.asarray(
-                Image.fromarray(np.uint8(i * 255)).rotate(10, fillcolor=tuple(np.uint8(i[1, 1] * 255)))
-            )
+            np.asarray(Image.fromarray(np.uint8(i * 255)).rotate(10, fillcolor=tuple(np.uint8(i[1, 1] * 255))))
             for i in test_images
         ]
     )

@@ -18,31 +18,34 @@ POOLS = ("train", "test")  # drawn independently; validation is held out of the 
 
 # Classes, and how many drawings of each where the settings name no number.
 SHAPE_CLASSES = 12
-HUE_CLASSES = 6
-ANGLE_CLASSES = 6
-TRAIN_PER_CLASS = 132  # of which
-VALIDATION_PER_CLASS = 24
-TEST_PER_CLASS = 50
+HUE_CLASSES = 12
+ANGLE_CLASSES = 12
+TRAIN_PER_CLASS = 92  # of which
+VALIDATION_PER_CLASS = 15
+TEST_PER_CLASS = 34
 
 # Difficulty. Jitters are largest deviations (drawn evenly), deviations are standard deviations.
-NOISE_DEVIATION = 0.08  # per pixel and channel; 1 is the distance from black to white
-SHIFT_JITTER = 3.0  # pixels, each way
-SHAPE_POINT_DEVIATION = 0.11  # of a stroke's control points; 1 is half a character's height
-SHAPE_ANGLE_JITTER = 15.0  # degrees
-HUE_DEVIATION = 0.035  # in turns; classes are 1 / HUE_CLASSES apart
-HUE_SATURATION = (0.35, 0.8)
-ANGLE_DEVIATION = 3.0  # degrees; classes are 180 / ANGLE_CLASSES apart
+NOISE_DEVIATION = 0.09  # per pixel and channel; 1 is the distance from black to white
+SHIFT_JITTER = 4.0  # pixels, each way
+SHAPE_POINT_DEVIATION = 0.2  # of a stroke's control points; 1 is half a character's height
+SHAPE_ANGLE_JITTER = 25.0  # degrees
+HUE_DEVIATION = 0.02  # in turns; classes are 1 / HUE_CLASSES apart
+HUE_SATURATION = (0.3, 0.75)
+ANGLE_DEVIATION = 3.2  # degrees; classes are 180 / ANGLE_CLASSES apart
 
 # Looks. Sizes in pixels, colours as Rec.601 luminance and as saturation, 0..1; each drawn between the two.
 CHARACTER_HALF_SIZE = (8.0, 11.5)
 STROKE_WIDTH = (1.5, 2.8)
-BLOB_RADIUS = (6.0, 10.0)
+BLOB_RADIUS = (5.0, 9.0)
 BLOB_WAVE_DEVIATION = 0.09  # how far from a disc; 1 is the radius
-BAR_HALF_LENGTH = (7.0, 11.0)
+BAR_HALF_LENGTH = (4.5, 8.0)
 BAR_WIDTH = (3.0, 6.0)
-PAPER_LUMINANCE = ((0.08, 0.25), (0.75, 0.92))  # dark paper, light paper
-INK_LUMINANCE = ((0.55, 0.85), (0.15, 0.45))  # on dark paper, on light paper
-BLOB_LUMINANCE = (0.42, 0.5)  # the same on both papers, between the two
+PAPER_LUMINANCE = (
+    0.42,
+    0.6,
+)  # about the usual fill of 128: what a turn or an inversion did leaves few traces
+INK_LUMINANCE = ((0.05, 0.2), (0.8, 0.95))  # dark ink, light ink
+BLOB_LUMINANCE = (0.42, 0.6)
 PAPER_SATURATION = (0.0, 0.12)
 INK_SATURATION = (0.3, 0.9)
 STROKES = (2, 3, 4)  # how many strokes a character may have
@@ -183,9 +186,7 @@ def _draw_hue_blobs(draws: _Draws, hue: float) -> np.ndarray:
     cover = draw_blobs(_centres(draws), draws.even(*BLOB_RADIUS), waves, phases, SIZE)
     paper, _ = _paper_and_ink(draws)
     hues = hue + draws.normal(HUE_DEVIATION, 1)[:, 0]
-    return _paint(
-        draws, cover, paper, hue_colours(hues, draws.even(*BLOB_LUMINANCE), draws.even(*HUE_SATURATION))
-    )
+    return _paint(draws, cover, paper, hue_colours(hues, draws.even(*BLOB_LUMINANCE), draws.even(*HUE_SATURATION)))
 
 
 def _draw_bars(draws: _Draws, angle: float) -> np.ndarray:
@@ -204,11 +205,10 @@ def _centres(draws: _Draws) -> np.ndarray:
 
 
 def _paper_and_ink(draws: _Draws) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [N, 3] of paper (dark or light, hardly tinted) and of ink of any hue that stands out."""
-    light = (draws.even(0, 1) > 0.5).astype(int)
-    paper, ink = np.array(PAPER_LUMINANCE)[light], np.array(INK_LUMINANCE)[light]
+    """Colours [N, 3] of paper (greyish) and of ink, dark or light, of any hue that stands out."""
+    ink = np.array(INK_LUMINANCE)[(draws.even(0, 1) > 0.5).astype(int)]
     return (
-        hue_colours(draws.even(0, 1), draws.even(*paper.T), draws.even(*PAPER_SATURATION)),
+        hue_colours(draws.even(0, 1), draws.even(*PAPER_LUMINANCE), draws.even(*PAPER_SATURATION)),
         hue_colours(draws.even(0, 1), draws.even(*ink.T), draws.even(*INK_SATURATION)),
     )
 
