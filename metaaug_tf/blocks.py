@@ -29,23 +29,27 @@ def map_in_blocks(function: Callable, batched: Sequence[tf.Tensor], result: tf.T
     Returns:
         [B, ...].
     """
-    examples, size = tf.shape(batched[0])[0], block_size(result)
+    static, size = batched[0].shape[0], block_size(result)
+    examples = tf.shape(batched[0])[0] if static is None else static
 
-    def run(start: tf.Tensor) -> tf.Tensor:
+    def run(start):
         # A slice along the first axis shares memory with the batch.
         blocks = [values[start : start + size] for values in batched]
         count = tf.minimum(examples - start, size)
-        return function(count, *(_fill_up(block, size, size - count) for block in blocks))
+        return function(count, *(_fill_up(block, size) for block in blocks))
 
-    static = batched[0].shape[0]
-    if static is not None and static <= size:
-        joined = run(tf.constant(0))
-    else:
+    if static is None:
         joined = _concatenate(run, tf.range(0, examples, size), tf.TensorSpec([size, *result.shape], result.dtype))
+    elif static == 0:
+        joined = tf.zeros([0, *result.shape], result.dtype)
+    else:
+        # tf.concat of one block does not copy it.
+        joined = tf.concat([run(start) for start in range(0, static, size)], 0)
     return tf.ensure_shape(joined[:examples], [static, *result.shape])
 
 
 def _concatenate(run: Callable, starts: tf.Tensor, block: tf.TensorSpec) -> tf.Tensor:
+    """Joins run(start) for a number of starts that is not known before the graph runs."""
     array = tf.TensorArray(block.dtype, size=tf.size(starts), element_shape=block.shape)
     _, array = tf.while_loop(
         lambda number, _: number < tf.size(starts),
@@ -55,7 +59,10 @@ def _concatenate(run: Callable, starts: tf.Tensor, block: tf.TensorSpec) -> tf.T
     return array.concat()
 
 
-def _fill_up(block: tf.Tensor, size: int, missing: tf.Tensor) -> tf.Tensor:
+def _fill_up(block: tf.Tensor, size: int) -> tf.Tensor:
+    if block.shape[0] == size:
+        return block
+    missing = size - tf.shape(block)[0]
     padding = [[0, missing]] + [[0, 0]] * (block.shape.rank - 1)
     filled = tf.cond(missing > 0, lambda: tf.pad(block, padding), lambda: block)
     return tf.ensure_shape(filled, [size, *block.shape[1:]])

@@ -36,7 +36,11 @@ def crop_and_flip(images, seed, epoch, indices, *, padding: int, flip: bool, fil
     uniform = uniform_per_example(CROP_AND_FLIP_STREAM, seed, epoch, indices, 3)
     corners = tf.cast(uniform[:, :2] * float(2 * padding + 1), tf.int32)
     mirrored = (uniform[:, 2] < 0.5) & flip
-    return _crop_and_flip(images, corners, mirrored, fill, padding)
+    return map_in_blocks(
+        lambda _, *block: _crop_and_flip_block(*block, fill, padding),
+        (images, corners, mirrored),
+        tf.TensorSpec(images.shape[1:], tf.uint8),
+    )
 
 
 def cutout(images, seed, epoch, indices, *, size: int, fill: int) -> tf.Tensor:
@@ -64,14 +68,9 @@ def cutout(images, seed, epoch, indices, *, size: int, fill: int) -> tf.Tensor:
     extent = tf.shape(images)[1:3]
     uniform = uniform_per_example(CUTOUT_STREAM, seed, epoch, indices, 2)
     centers = tf.cast(uniform * tf.cast(extent, tf.float32), tf.int32)
-    return _cutout(images, centers, fill, size)
-
-
-@tf.function(autograph=False)
-def _crop_and_flip(images, corners, mirrored, fill, padding):
     return map_in_blocks(
-        lambda _, *block: _crop_and_flip_block(*block, fill, padding),
-        (images, corners, mirrored),
+        lambda _, *block: _cutout_block(*block, fill, size),
+        (images, centers),
         tf.TensorSpec(images.shape[1:], tf.uint8),
     )
 
@@ -86,13 +85,11 @@ def _crop_and_flip_block(images, corners, mirrored, fill, padding):
         padded = tf.pad(image, [[padding] * 2, [padding] * 2, [0, 0]], constant_values=fill)
         return tf.gather(tf.gather(padded, y + top), x + left, axis=1)
 
-    return tf.map_fn(
-        one, (images, tuple(tf.unstack(corners, axis=1)), mirrored), fn_output_signature=tf.uint8
-    )
+    return tf.map_fn(one, (images, tuple(tf.unstack(corners, axis=1)), mirrored), fn_output_signature=tf.uint8)
 
 
-@tf.function(autograph=False)
-def _cutout(images, centers, fill, size):
+@tf.function(jit_compile=True, autograph=False)
+def _cutout_block(images, centers, fill, size):
     first = centers[:, tf.newaxis] - size // 2
     y, x = (tf.range(tf.shape(images)[axis]) for axis in (1, 2))
     in_rows = (y >= first[..., 0]) & (y < first[..., 0] + size)

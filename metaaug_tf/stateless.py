@@ -26,15 +26,8 @@ def uniform_per_example(stream: int, seed, epoch, indices, count: int) -> tf.Ten
     """
     key = tf.cast(seed, tf.int64) * _STREAMS + stream
     counters = tf.bitwise.left_shift(tf.cast(epoch, tf.int64), 32) + tf.cast(indices, tf.int64)
-    return _uniform(key, counters, count)
-
-
-@tf.function(autograph=False)
-def _uniform(key, counters, count):
     return map_in_blocks(
-        lambda _, block: _uniform_block(key, block, count),
-        [counters],
-        tf.TensorSpec([count], tf.float32),
+        lambda _, block: _uniform_block(key, block, count), [counters], tf.TensorSpec([count], tf.float32)
     )
 
 

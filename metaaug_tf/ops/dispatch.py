@@ -6,7 +6,14 @@ import tensorflow as tf
 
 from metaaug_tf.blocks import map_in_blocks
 from metaaug_tf.ops.table import TABLE
-from metaaug_tf.ops.validation import check_images, check_magnitudes, check_name, check_pairs, checked_fill
+from metaaug_tf.ops.validation import (
+    check_images,
+    check_magnitudes,
+    check_name,
+    check_pairs,
+    check_same_batch,
+    checked_fill,
+)
 
 
 def apply_operation(name: str, image, magnitude, fill=128) -> tf.Tensor:
@@ -51,11 +58,8 @@ def apply_pairs(images, pairs, magnitudes, fill=128) -> tf.Tensor:
     batch = images.shape[0]
     pairs = check_pairs(pairs, shape=[batch, 2])
     magnitudes = check_magnitudes(magnitudes, shape=[batch, 2])
-    return _apply_in_blocks(images, pairs, magnitudes, checked_fill(fill))
-
-
-@tf.function(autograph=False)
-def _apply_in_blocks(images, pairs, magnitudes, fill):
+    images = check_same_batch(images, pairs, magnitudes)
+    fill = checked_fill(fill)
     return map_in_blocks(
         lambda count, *block: _apply_block(count, *block, fill),
         (images, pairs, magnitudes),

@@ -50,18 +50,10 @@ TABLE = (
     Operation("Solarize", lambda image, m, fill: tone.solarize(image, _threshold(m)), False, True, "tone"),
     Operation("Color", lambda image, m, fill: enhance.color(image, _factor(m)), True, True, "enhance"),
     Operation("Contrast", lambda image, m, fill: enhance.contrast(image, _factor(m)), True, True, "enhance"),
-    Operation(
-        "Brightness", lambda image, m, fill: enhance.brightness(image, _factor(m)), True, True, "enhance"
-    ),
-    Operation(
-        "Sharpness", lambda image, m, fill: enhance.sharpness(image, _factor(m)), True, True, "enhance"
-    ),
-    Operation(
-        "ShearX", lambda image, m, fill: geometry.shear_x(image, 0.03 * m, fill), True, True, "geometry"
-    ),
-    Operation(
-        "ShearY", lambda image, m, fill: geometry.shear_y(image, 0.03 * m, fill), True, True, "geometry"
-    ),
+    Operation("Brightness", lambda image, m, fill: enhance.brightness(image, _factor(m)), True, True, "enhance"),
+    Operation("Sharpness", lambda image, m, fill: enhance.sharpness(image, _factor(m)), True, True, "enhance"),
+    Operation("ShearX", lambda image, m, fill: geometry.shear_x(image, 0.03 * m, fill), True, True, "geometry"),
+    Operation("ShearY", lambda image, m, fill: geometry.shear_y(image, 0.03 * m, fill), True, True, "geometry"),
     Operation(
         "TranslateX",
         lambda image, m, fill: geometry.translate_x(image, _share(m, tf.shape(image)[1]), fill),

@@ -5,6 +5,15 @@ import tensorflow as tf
 from metaaug_tf.ops.table import MAX_MAGNITUDE, OPERATIONS
 
 
+def check_same_batch(images: tf.Tensor, pairs: tf.Tensor, magnitudes: tf.Tensor) -> tf.Tensor:
+    """The images, once there are as many pairs and magnitudes; matters where a graph does not know the batch size."""
+    sizes = [tf.shape(tensor)[0] for tensor in (images, pairs, magnitudes)]
+    allowed = (sizes[0] == sizes[1]) & (sizes[0] == sizes[2])
+    message = "there must be as many pairs and magnitudes as images"
+    with tf.control_dependencies([tf.debugging.Assert(allowed, [message + ", got", *sizes])]):
+        return tf.identity(images)
+
+
 def check_name(name: str) -> int:
     """The position of an operation in the table; ValueError for an unknown name."""
     if name not in OPERATIONS:
@@ -21,9 +30,9 @@ def check_images(images, rank: int) -> tf.Tensor:
     if images.shape.rank != rank:
         raise ValueError(f"expected {layout}, got shape {images.shape}")
     if images.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"{layout} must have 1 or 3 channels (known when a graph is made), got shape {images.shape}"
-        )
+        raise ValueError(f"{layout} must have 1 or 3 channels (known when a graph is made), got shape {images.shape}")
+    if 0 in images.shape[-3:]:
+        raise ValueError(f"images must be at least 1 x 1 pixels, got shape {images.shape}")
     return images
 
 
