@@ -30,12 +30,8 @@ SETTINGS = {
     "skip_corrupt": False,
 }
 FOLDER = SETTINGS | {"dataset": "folder"}
-PREPARED = Path(
-    os.environ.get("METAAUG_TEST_DATA", Path(__file__).parents[2] / "shared" / "data" / "tfds")
-).resolve()
-needs_omniglot = pytest.mark.skipif(
-    not (PREPARED / "omniglot").is_dir(), reason="no real Omniglot (METAAUG_TEST_DATA)"
-)
+PREPARED = Path(os.environ.get("METAAUG_TEST_DATA", Path(__file__).parents[2] / "shared" / "data" / "tfds")).resolve()
+needs_omniglot = pytest.mark.skipif(not (PREPARED / "omniglot").is_dir(), reason="no real Omniglot (METAAUG_TEST_DATA)")
 needs_cifar10 = pytest.mark.skipif(
     not (PREPARED / "cifar10").is_dir(), reason="no CIFAR-10 at hand (METAAUG_TEST_DATA)"
 )
@@ -98,9 +94,7 @@ def test_shrinking_averages_by_area_and_rounds_to_nearest():
     image = np.zeros((4, 4, 3), np.uint8)
     image[:2, :2] = [[[10], [11]], [[11], [11]]]  # mean 10.75
     assert fit_image(image, 2, 3).numpy()[..., 0].tolist() == [[11, 0], [0, 0]]
-    striped = np.tile(
-        np.array([0, 255, 255], np.uint8)[None, :, None], (6, 2, 1)
-    )  # 6 x 6, 1.5 pixels per pixel
+    striped = np.tile(np.array([0, 255, 255], np.uint8)[None, :, None], (6, 2, 1))  # 6 x 6, 1.5 pixels per pixel
     assert fit_image(striped, 4, 1).numpy()[0, :, 0].tolist() == [85, 255, 85, 255]
 
 
@@ -239,9 +233,7 @@ def test_no_data_and_no_network_says_where_it_looked_and_what_to_do(tmp_path, mo
         raise tfds_source.requests.ConnectionError("unreachable")
 
     monkeypatch.setattr(tfds_source.requests, "head", unreachable)
-    with pytest.raises(
-        UserError, match=r"(?s)mnist is not prepared in .*no network.*--data_dir.*tfds build mnist"
-    ):
+    with pytest.raises(UserError, match=r"(?s)mnist is not prepared in .*no network.*--data_dir.*tfds build mnist"):
         load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
     assert not list(tmp_path.rglob("*.*"))
 

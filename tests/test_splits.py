@@ -90,8 +90,7 @@ def test_stratified_counts_by_hand():
 def test_same_seed_same_sets_other_seed_others():
     pool, names = numbered([40, 30])
     first, same, other = (
-        cut_dataset(pool, None, names, RULES | {"seed": seed, "validation_examples": 10})
-        for seed in (1, 1, 2)
+        cut_dataset(pool, None, names, RULES | {"seed": seed, "validation_examples": 10}) for seed in (1, 1, 2)
     )
     for part in ("train", "validation", "test"):
         assert np.array_equal(getattr(first, part).images, getattr(same, part).images)

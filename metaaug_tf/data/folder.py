@@ -137,9 +137,7 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
     for sub in _subfolders(folder):
         files[sub.name] = [file for file in _visible(sub) if file.suffix.lower() in ENDINGS]
     if empty := [repr(name) for name, members in files.items() if not members]:
-        raise UserError(
-            f"{folder}: no {', '.join(ENDINGS)} files in the class folder(s) {_listed(empty)}; {LAYOUT}."
-        )
+        raise UserError(f"{folder}: no {', '.join(ENDINGS)} files in the class folder(s) {_listed(empty)}; {LAYOUT}.")
     if len(files) < 2:
         raise UserError(f"{folder}: {len(files)} class folder(s) found, at least 2 needed; {LAYOUT}.")
     return files

@@ -58,9 +58,7 @@ def _squared_distance(x: np.ndarray, y: np.ndarray, start: np.ndarray, step: np.
     return (dx - along * step_x) ** 2 + (dy - along * step_y) ** 2
 
 
-def draw_blobs(
-    centres: np.ndarray, radii: np.ndarray, waves: np.ndarray, phases: np.ndarray, size: int
-) -> np.ndarray:
+def draw_blobs(centres: np.ndarray, radii: np.ndarray, waves: np.ndarray, phases: np.ndarray, size: int) -> np.ndarray:
     """How much of every pixel filled blobs cover: discs whose radius waves with the direction.
 
     Args:

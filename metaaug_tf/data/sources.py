@@ -64,9 +64,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if not 0 < settings["test_fraction"] < 1:
         raise UserError(f"--config.test_fraction={settings['test_fraction']}: must be between 0 and 1.")
     if not 0 <= settings["validation_fraction"] < 1:
-        raise UserError(
-            f"--config.validation_fraction={settings['validation_fraction']}: must be 0 to below 1."
-        )
+        raise UserError(f"--config.validation_fraction={settings['validation_fraction']}: must be 0 to below 1.")
     if settings["split"] and settings["dataset"] in ("glyphs", "folder"):
         raise UserError(
             f"--config.split={settings['split']}: the dataset {settings['dataset']!r} has no named splits; "
