@@ -8,6 +8,7 @@ RUNTIME = [
     "tensorflow>=2.21,<2.22",
     "keras>=3.15,<3.16",
     "tensorflow-datasets>=4.9.10,<4.10",
+    "importlib_resources>=6,<8",  # needed by tensorflow-datasets to download, not declared by it
     "absl-py>=2.5,<3",
     "ml_collections>=1.1,<2",
     "tensorboard>=2.21,<2.22",

@@ -13,8 +13,10 @@ def get_config():
     config = default.get_config()
     config.update(
         dataset="glyphs",
-        epochs=30,
-        depth=10,
+        epochs=40,
+        batch_size=64,
+        validation_batch_size=64,
+        model="conv_net",
         width=1,
         padding=2,
         flip=False,  # mirrored characters and angles are other classes

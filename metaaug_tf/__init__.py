@@ -30,9 +30,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str):
     """Loads a public name from its home."""
     if name not in _HOMES:
-        raise AttributeError(
-            f"module 'metaaug_tf' has no attribute {name!r}; public names: {', '.join(__all__)}"
-        )
+        raise AttributeError(f"module 'metaaug_tf' has no attribute {name!r}; public names: {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

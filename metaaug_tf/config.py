@@ -46,7 +46,7 @@ RULES: dict[str, Rule] = {
     "cutout": _at_least(0),
     "fill": _between(0, 255),
     "randaugment_magnitude": _between(0, 10),
-    "model": _one_of("wide_resnet"),
+    "model": _one_of("conv_net", "wide_resnet"),
     "depth": ((lambda depth: depth >= 10 and depth % 6 == 4), "6n+4: 10, 16, 22, 28, 34, 40, ..."),
     "width": _at_least(1),
     "dtype": _one_of("float32", "mixed_bfloat16"),
@@ -88,9 +88,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         if not fine:
             faults.append(f"--config.{key}={config[key]} is not allowed: it is {text}")
     if config["warmup_epochs"] >= config["epochs"] > 1:
-        faults.append(
-            f"--config.warmup_epochs={config['warmup_epochs']} leaves nothing of {config['epochs']} epochs"
-        )
+        faults.append(f"--config.warmup_epochs={config['warmup_epochs']} leaves nothing of {config['epochs']} epochs")
     if faults:
         raise UserError("\n".join(faults))
 

@@ -3,6 +3,7 @@
 TensorFlow is imported only after the flags are parsed and the config is checked.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/DATASET-POLICY-SEED.")
     flags.DEFINE_enum("policy", None, POLICIES, "How training images are augmented; by default metaaugment.")
     flags.DEFINE_integer("seed", None, "Seed of every random choice; by default 0.", lower_bound=0)
+    flags.DEFINE_list("compare", [], "With --mode=report: other runs' folders to set beside this one.")
     flags.DEFINE_enum(
         "mode", "train", MODES, "train; or, on a finished run: evaluate, export, report (needs --workdir)."
     )
@@ -78,9 +80,7 @@ def parse() -> None:
     except flags.Error as error:
         raise UserError(f"{error}\nPass --help to see the flags.") from error
     except (AttributeError, KeyError) as error:
-        message = (
-            str(error.args[0] if error.args else error).strip("'\"").replace("\\'", "'").replace("\\n", "\n")
-        )
+        message = str(error.args[0] if error.args else error).strip("'\"").replace("\\'", "'").replace("\\n", "\n")
         raise UserError(f"unknown setting: {message}\nPass --help to see the settings.") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"a setting has a value of the wrong type: {error}") from error
@@ -91,7 +91,7 @@ def parse() -> None:
 def help_text() -> str:
     """What --help prints: the flags, then the settings with the defaults of the dataset named."""
     dataset = dataset_in(sys.argv[1:])
-    own = [FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode")]
+    own = [FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare")]
     lines = [
         __doc__.splitlines()[0],
         "",
@@ -101,11 +101,23 @@ def help_text() -> str:
     lines += [f"  --{flag.name}  {flag.help}" for flag in own]
     lines += ["", f"Settings, --config.KEY=VALUE, with the defaults for --dataset={dataset}:"]
     lines += [
-        f"  {key}={value}"
-        for key, value in config_for(dataset).items()
-        if key not in ("dataset", "policy", "seed")
+        f"  {key}={value}" for key, value in config_for(dataset).items() if key not in ("dataset", "policy", "seed")
     ]
     return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def quiet_stderr():
+    """Drops what native code writes to stderr; TensorFlow's start-up lines heed no log level."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def run() -> None:
@@ -116,11 +128,16 @@ def run() -> None:
     """
     config = resolve_config()
     workdir = Path(FLAGS.workdir or f"runs/{config['dataset']}-{config['policy']}-{config['seed']}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from metaaug_tf.training import commands
+    with quiet_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        from metaaug_tf.training import commands
 
     if FLAGS.mode == "train":
         commands.train(config, workdir, FLAGS.data_dir)
+    elif FLAGS.mode == "report":
+        commands.report(workdir, FLAGS.compare)
     else:
         getattr(commands, FLAGS.mode)(workdir, FLAGS.data_dir)
 

@@ -95,14 +95,14 @@ def read_images(files: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]
     check_memory(len(paths), *first.shape)
     with ThreadPoolExecutor() as threads:
         images = list(threads.map(decode, paths))
-    readable = [k for k, image in enumerate(images) if image is not None]
-    for k in readable:
-        if images[k].shape != first.shape:
+    readable = {k: image for k, image in enumerate(images) if image is not None}
+    for k, image in readable.items():
+        if image.shape != first.shape:
             raise UserError(
-                f"images differ in size: {paths[readable[0]]} has {first.shape[:2]} pixels, {paths[k]} has "
-                f"{images[k].shape[:2]}. Set --config.image_size."
+                f"images differ in size: {paths[min(readable)]} has {first.shape[:2]} pixels, {paths[k]} has "
+                f"{image.shape[:2]}. Set --config.image_size."
             )
-    return Examples(np.stack([images[k] for k in readable]), labels[readable]), len(paths) - len(readable)
+    return Examples(np.stack(list(readable.values())), labels[list(readable)]), len(paths) - len(readable)
 
 
 def _decode(path: Path, size: int, channels: int, skip: bool) -> np.ndarray | None:

@@ -122,7 +122,8 @@ def make_characters(seed: int) -> list[np.ndarray]:
         before it. A new character is the least similar of some candidates to those already made.
     """
     random = np.random.Generator(np.random.PCG64([seed, len(POOLS)]))
-    characters, looks = [], []
+    characters: list[np.ndarray] = []
+    looks: list[np.ndarray] = []
     for _ in range(SHAPE_CLASSES):
         candidates = [_random_character(random) for _ in range(CANDIDATES)]
         pictures = [_picture(candidate) for candidate in candidates]
@@ -144,7 +145,7 @@ def _random_character(random: np.random.Generator) -> np.ndarray:
 
 def _random_strokes(random: np.random.Generator) -> np.ndarray:
     """Connected curved strokes, float [strokes, 4, 2], stretched to -1..1 in the longer direction."""
-    strokes = []
+    strokes: list[np.ndarray] = []
     for _ in range(random.choice(STROKES)):
         start = random.uniform(-1, 1, 2)
         if strokes:

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.errors import UserError
+from metaaug_tf.ops import apply_pairs
 from metaaug_tf.policy.sampler import PairSampler
 from metaaug_tf.standard import crop_and_flip, cutout
-from metaaug_tf.ops import apply_pairs
 from metaaug_tf.transform import draw_transformations
 
 # Streams of random numbers that must not coincide: one for each use of the run's seed.
@@ -48,7 +48,7 @@ def training_dataset(
     validation_batch_size: int = 128,
     seed: int = 0,
     first_step: int = 0,
-    augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+    augmentation: Augmentation = Augmentation(),
 ) -> tf.data.Dataset:
     """One epoch of batches for MetaAugment.fit, drawn anew each time it is iterated.
 
@@ -77,16 +77,12 @@ def training_dataset(
     _check(train, validation, batch_size, validation_batch_size)
     steps = len(train) // batch_size
     validation_batch_size = min(validation_batch_size, len(validation))
-    arrays = [
-        tf.constant(array) for array in (train.images, train.labels, validation.images, validation.labels)
-    ]
+    arrays = [tf.constant(array) for array in (train.images, train.labels, validation.images, validation.labels)]
 
     def epoch_of_indices(_):
         epoch = sampler.epoch.value
         train_order = _order(len(train), steps, batch_size, [seed, _TRAIN_ORDER], epoch)
-        validation_order = _order(
-            len(validation), steps, validation_batch_size, [seed, _VALIDATION_ORDER], epoch
-        )
+        validation_order = _order(len(validation), steps, validation_batch_size, [seed, _VALIDATION_ORDER], epoch)
         return tf.data.Dataset.from_tensor_slices((train_order, validation_order)).map(
             lambda t, v: (epoch, sampler.probabilities.value, t, v)
         )

@@ -100,4 +100,5 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
         drawn = glyphs.draw_glyphs(settings["seed"], pool, settings[f"{pool}_per_class"])
         images = fit_image(drawn.images, settings["image_size"], settings["channels"])
         pools.append(Examples(images.numpy(), drawn.labels))
-    return cut_dataset(*pools, glyphs.glyph_class_names(), settings, glyphs.glyph_families())
+    train, test = pools
+    return cut_dataset(train, test, glyphs.glyph_class_names(), settings, glyphs.glyph_families())

@@ -54,8 +54,9 @@ def load_tfds(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
             f"have no image in the training split {splits[0]!r}; cut all sets from one split with "
             "--config.split=NAME."
         )
-    pool, test = (part and Examples(part.images, to_class_numbers(part.labels, ids)) for part in (pool, test))
-    return cut_dataset(pool, test, _class_names(builder, ids), settings)
+    renumbered = [Examples(part.images, to_class_numbers(part.labels, ids)) for part in sets]
+    test = renumbered[1] if test is not None else None
+    return cut_dataset(renumbered[0], test, _class_names(builder, ids), settings)
 
 
 def to_class_numbers(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:

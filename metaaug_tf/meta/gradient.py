@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.forward import Forward, Task, training_forward
-from metaaug_tf.meta.losses import per_sample_loss
+from metaaug_tf.meta.losses import default_loss, per_sample_loss
+from metaaug_tf.tasks.features import with_features
 
 WeightFunction = Callable[[], tf.Tensor]
 
@@ -52,9 +53,7 @@ def exact(task: Task, forward: Forward, weights: WeightFunction, variables, vali
     """
     with tf.GradientTape() as outer:
         gradients = forward.gradient(weights())
-        w_hat = [
-            w - tf.cast(learning_rate, w.dtype) * g for w, g in zip(forward.values, gradients, strict=True)
-        ]
+        w_hat = [w - tf.cast(learning_rate, w.dtype) * g for w, g in zip(forward.values, gradients, strict=True)]
         losses, *_ = task.apply(w_hat, *validation)
         validation_loss = tf.reduce_mean(losses)
     sources = [variable.value for variable in variables]
@@ -74,3 +73,52 @@ def find_method(name: str) -> Callable[..., MetaGradient]:
     if name not in METHODS:
         raise UserError(f"unknown meta_gradient {name!r}; there are: {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def meta_gradient(
+    task,
+    policy,
+    batch,
+    validation,
+    learning_rate,
+    method="exact",
+    loss=None,
+    normalise_weights=True,
+    feature_layer=None,
+) -> list[tf.Tensor]:
+    """Gradient of the validation loss after the task's next step, with respect to the policy's variables.
+
+    L_val(w - learning_rate * grad_w sum_i p_i l_i(w)), p_i the weights that the policy gives (method.md, steps 2
+    to 4). Every variable stays as it was.
+
+    Args:
+        task: functional Keras classifier whose last layer is Dense.
+        policy: called as policy(features [B, F], embedding [B, 28]); returns raw weights [B].
+        batch: (images [B, H, W, C], labels, embedding [B, 28]).
+        validation: (images [M, H, W, C], labels), M at least 1.
+        learning_rate: alpha of the virtual update.
+        method: a name in METHODS.
+        loss: a Keras loss; by default sparse categorical cross-entropy, from logits where the task's last Dense
+            layer has no softmax.
+        normalise_weights: weights sum to 1 over the batch; otherwise they are divided by its size.
+        feature_layer: where features are taken, if not before the last Dense layer.
+
+    Returns:
+        One tensor per policy.trainable_variables.
+
+    Raises:
+        UserError: unknown method, no feature vector in the task, empty validation batch.
+    """
+    if tf.shape(validation[0])[0] == 0:
+        raise UserError("the validation batch is empty; the meta-gradient is the gradient of the loss on it")
+    take = find_method(method)
+    losses = per_sample_loss(default_loss(task) if loss is None else loss)
+    wrapped = Task(with_features(task, feature_layer), losses)
+    images, labels, embedding = batch
+    forward = training_forward(wrapped, images, labels)
+
+    def weights():
+        raw = tf.cast(policy(forward.features, embedding), forward.losses.dtype)
+        return sample_weights(raw, normalise_weights)
+
+    return take(wrapped, forward, weights, policy.trainable_variables, validation, learning_rate).gradients

@@ -35,3 +35,10 @@ def per_sample_loss(loss) -> PerSampleLoss:
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
 
     return losses
+
+
+def default_loss(task: keras.Model) -> keras.losses.Loss:
+    """Sparse categorical cross-entropy, from logits unless the task ends in a softmax."""
+    activation = getattr(task.outputs[0]._keras_history.operation, "activation", None)
+    probabilities = activation is keras.activations.softmax or isinstance(task.layers[-1], keras.layers.Softmax)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities)

@@ -49,9 +49,7 @@ class MetaAugment(keras.Model):
         kwargs.setdefault("name", "meta_augment")
         super().__init__(**kwargs)
         if not task.trainable_variables:
-            raise UserError(
-                f"the task model {task.name!r} has no trainable variables; nothing can be learned"
-            )
+            raise UserError(f"the task model {task.name!r} has no trainable variables; nothing can be learned")
         self.task = task
         self._with_features = with_features(task, feature_layer)
         self.policy_network = PolicyNetwork() if policy_network == DEFAULT_POLICY else policy_network
@@ -101,9 +99,7 @@ class MetaAugment(keras.Model):
         self._task = Task(self._with_features, per_sample_loss(loss))
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
         jit_compile = jit_compile and not kwargs.get("run_eagerly")
-        super().compile(
-            optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs
-        )
+        super().compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs)
         # Both are built now, each on its own variables: restoring a checkpoint into an optimizer that is not
         # built yet, or built on both networks, would lose its state with only a warning.
         self.optimizer.build(self.task.trainable_variables)
@@ -167,16 +163,17 @@ class MetaAugment(keras.Model):
         return sample_weights(raw, self._normalise)
 
     def _update_policy(self, forward: Forward, weights, validation) -> None:
-        learning_rate = (
-            self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
-        )
+        learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
         variables = self.policy_network.trainable_variables
         result = self._method(self._task, forward, weights, variables, validation, learning_rate)
         self.policy_optimizer.apply_gradients(zip(result.gradients, variables, strict=True))
         self._health.observe_gradient(result.validation_loss, result.gradients)
 
-    def fit(self, *args, callbacks=None, **kwargs):
-        """keras.Model.fit; the sampler is updated at each epoch's end, before the callbacks given see it."""
+    def fit(self, *args, callbacks=None, shuffle=False, **kwargs):
+        """keras.Model.fit; the sampler is updated at each epoch's end, before the callbacks given see it.
+
+        The training dataset shuffles by itself, so `shuffle` is off.
+        """
         if isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks.callbacks
         else:
@@ -184,7 +181,7 @@ class MetaAugment(keras.Model):
         if not any(isinstance(callback, SamplerUpdate) for callback in given):
             given.insert(0, SamplerUpdate())
             given[0].set_model(self)
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        return super().fit(*args, callbacks=callbacks, shuffle=shuffle, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """keras.Model.evaluate of the task network."""
@@ -196,7 +193,7 @@ class MetaAugment(keras.Model):
 
     def make_train_function(self, force=False):
         """Builds what fit calls for every batch (see meta/loop.py)."""
-        if self.train_function is None or force:
+        if getattr(self, "train_function", None) is None or force:
             self.train_function = make_loop(self, self.train_step, self.input_clock)
         return self.train_function
 

@@ -41,9 +41,7 @@ class PolicyNetwork(keras.Model):
         dtype = self.dtype_policy
         self.normalisation = layers.LayerNormalization(dtype=dtype) if head == "product" else None
         self.sample_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="sample")
-        self.transformation_branch = layers.Dense(
-            hidden_units, activation="relu", dtype=dtype, name="transformation"
-        )
+        self.transformation_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="transformation")
         self.output_layer = layers.Dense(1, activation="sigmoid", dtype=dtype, name="weight")
 
     def build(self, features_shape, embedding_shape):

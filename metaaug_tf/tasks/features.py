@@ -27,7 +27,7 @@ def with_features(task: keras.Model, feature_layer: str | None = None) -> keras.
     if len(features.shape) > 2:
         axes = tuple(range(1, len(features.shape) - 1))
         features = keras.ops.mean(features, axis=axes)
-    return keras.Model(task.inputs, [task.outputs[0], features], name=f"{task.name}_with_features")
+    return keras.Model(task.inputs[0], [task.outputs[0], features], name=f"{task.name}_with_features")
 
 
 def _check_functional(task: keras.Model) -> None:
@@ -66,6 +66,4 @@ def _named_output(task: keras.Model, name: str):
         return task.get_layer(name).output
     except ValueError as error:
         names = ", ".join(layer.name for layer in task.layers[-8:])
-        raise UserError(
-            f"the task model {task.name!r} has no layer {name!r}; its last layers are {names}"
-        ) from error
+        raise UserError(f"the task model {task.name!r} has no layer {name!r}; its last layers are {names}") from error

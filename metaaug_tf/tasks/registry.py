@@ -6,14 +6,14 @@ from typing import Any
 import keras
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.tasks.conv_net import conv_net
 from metaaug_tf.tasks.wide_resnet import wide_resnet
 
 Builder = Callable[[Mapping[str, Any], int, Sequence[int]], keras.Model]
 
 NETWORKS: dict[str, Builder] = {
-    "wide_resnet": lambda settings, classes, shape: wide_resnet(
-        settings["depth"], settings["width"], classes, shape
-    ),
+    "conv_net": lambda settings, classes, shape: conv_net(settings["width"], classes, shape),
+    "wide_resnet": lambda settings, classes, shape: wide_resnet(settings["depth"], settings["width"], classes, shape),
 }
 
 

@@ -52,9 +52,7 @@ def _check(depth: int, width: int, classes: int) -> None:
             f"the nearest are {below} and {below + 6}"
         )
     if width < 1 or classes < 2:
-        raise UserError(
-            f"a WideResNet needs width >= 1 and classes >= 2, not width {width}, classes {classes}"
-        )
+        raise UserError(f"a WideResNet needs width >= 1 and classes >= 2, not width {width}, classes {classes}")
 
 
 def _block(x, channels: int, strides: int, name: str):
@@ -75,7 +73,5 @@ def _normalised_relu(x, name: str):
 def _convolution(x, channels: int, kernel: int, strides: int, name: str):
     # He initialisation over the fan-out, as in the reference code.
     init = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
-    layer = layers.Conv2D(
-        channels, kernel, strides, padding="same", use_bias=False, kernel_initializer=init, name=name
-    )
+    layer = layers.Conv2D(channels, kernel, strides, padding="same", use_bias=False, kernel_initializer=init, name=name)
     return layer(x)

@@ -60,6 +60,4 @@ def task_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.opt
         warmup_steps=warmup,
     )
     decay = config["weight_decay"] / (1 - config["momentum"])
-    return keras.optimizers.SGD(
-        schedule, momentum=config["momentum"], nesterov=True, weight_decay=decay or None
-    )
+    return keras.optimizers.SGD(schedule, momentum=config["momentum"], nesterov=True, weight_decay=decay or None)

@@ -39,9 +39,7 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             self._checkpoint.restore(newest).assert_existing_objects_matched()
         except (tf.errors.OpError, AssertionError, ValueError) as error:
-            raise UserError(
-                f"the checkpoint {newest} can't be restored: {str(error).splitlines()[0]}"
-            ) from error
+            raise UserError(f"the checkpoint {newest} can't be restored: {str(error).splitlines()[0]}") from error
         return True
 
     def on_epoch_end(self, epoch, logs=None):

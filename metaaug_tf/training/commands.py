@@ -1,9 +1,10 @@
 """What the command line does: train, evaluate, export and report a run."""
 
 import json
+import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,6 +36,11 @@ def train(config: Mapping[str, Any], workdir: Path, data_dir: str | None) -> Non
         UserError: the workdir, the data or the settings can't be used.
     """
     started = time.monotonic()
+    run = RunFolder(workdir)
+    run.check_for(config)
+    if run.summary.is_file():
+        print(f"{run.path} is finished: {run.path / 'report.html'}")
+        return
     data = load_dataset(config, data_dir)
     batches_per_epoch = len(data.train) // config["batch_size"]
     model = build_model(config, len(data.class_names), data.train.images.shape[1:], max(1, batches_per_epoch))
@@ -47,19 +53,24 @@ def train(config: Mapping[str, Any], workdir: Path, data_dir: str | None) -> Non
         seed=config["seed"],
         augmentation=augmentation_from(config),
     )
-    run = RunFolder(workdir)
-    resumed = run.open_for(config)
+    run.open_for(config)
     checkpoints = Checkpoints(model, run.checkpoints)
-    resumed = checkpoints.restore() and resumed
+    resumed = checkpoints.restore()
     first_epoch = int(model.sampler.epoch.numpy())
     print(
-        f"{'going on with' if resumed else 'starting'} {run.path} at epoch {first_epoch + 1} of {config['epochs']}: "
-        f"{len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test images, "
+        f"{'going on with' if resumed else 'starting'} {run.path}: epoch {first_epoch + 1} of {config['epochs']}, "
+        f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} test images of "
         f"{len(data.class_names)} classes, {model.task.count_params():,} parameters"
     )
     if first_epoch < config["epochs"]:
         _fit(model, dataset, data, config, run, checkpoints, first_epoch)
-    _finish(model, data, config, run, time.monotonic() - started)
+    summary = _finish(model, data, config, run)
+    if config["measure_step_ratio"]:
+        summary["step_ratio"] = measure_step_ratio(model, dataset, config, len(data.class_names))
+    summary["seconds"] = time.monotonic() - started
+    write_json(run.summary, summary)
+    page = write_report(run.path)
+    print(f"test accuracy {summary['test_accuracy']:.4f}; report: {page}; models: {run.export}")
 
 
 def _fit(model, dataset, data: Dataset, config, run: RunFolder, checkpoints, first_epoch: int) -> None:
@@ -79,21 +90,18 @@ def _fit(model, dataset, data: Dataset, config, run: RunFolder, checkpoints, fir
     )
 
 
-def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder, seconds: float) -> None:
-    """Everything that a finished run leaves behind; summary.json comes last but for the report that shows it."""
+def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[str, Any]:
+    """Saves what was learned and exports it; returns the summary."""
     write_json(run.classes, {"class_names": data.class_names, "families": data.families})
     if model.policy_network is not None:
         write_network(run.policy, model.policy_network, model.feature_width)
     observations = observe_policy(model, data.train, augmentation_from(config), config["seed"])
     write_observations(run.policy / "observations.npz", observations)
     _export(model, data.class_names, run)
-    write_json(run.summary, _summary(model, data, config, run, seconds))
-    page = write_report(run.path)
-    summary = json.loads(run.summary.read_text(encoding="utf-8"))
-    print(f"test accuracy {summary['test_accuracy']:.4f}; report: {page}; models: {run.export}")
+    return _summary(model, data, config, run)
 
 
-def _summary(model: MetaAugment, data: Dataset, config, run: RunFolder, seconds: float) -> dict[str, Any]:
+def _summary(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[str, Any]:
     test = model.evaluate(evaluation_dataset(data.test), verbose=0, return_dict=True)
     validation = model.evaluate(evaluation_dataset(data.validation), verbose=0, return_dict=True)
     rows = read_rows(run.metrics)
@@ -110,11 +118,11 @@ def _summary(model: MetaAugment, data: Dataset, config, run: RunFolder, seconds:
         "images_per_second": images_per_second,
         "step_seconds": config["batch_size"] / images_per_second,
         "input_bound_fraction": median(row["input_bound_fraction"] for row in steady),
-        "step_ratio": measure_step_ratio(model, data, config) if config["measure_step_ratio"] else None,
+        "step_ratio": None,
         "training_seconds": sum(row["seconds"] for row in rows),
-        "seconds": seconds,
         "parameters": model.task.count_params(),
         "skipped_images": data.skipped,
+        "command": shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]]),
     }
 
 
@@ -139,11 +147,7 @@ def evaluate(workdir: Path, data_dir: str | None) -> None:
     """Prints accuracy and loss of a trained run on its test set."""
     model, data, _ = _restored(workdir, data_dir)
     result = model.evaluate(evaluation_dataset(data.test), verbose=0, return_dict=True)
-    print(
-        json.dumps(
-            {"test_accuracy": result["accuracy"], "test_loss": result["loss"], "images": len(data.test)}
-        )
-    )
+    print(json.dumps({"test_accuracy": result["accuracy"], "test_loss": result["loss"], "images": len(data.test)}))
 
 
 def export(workdir: Path, data_dir: str | None) -> None:
@@ -153,7 +157,7 @@ def export(workdir: Path, data_dir: str | None) -> None:
     print(f"exported to {run.export}")
 
 
-def report(workdir: Path, data_dir: str | None) -> None:
-    """Writes the report of a finished run again."""
+def report(workdir: Path, compare: Sequence[str]) -> None:
+    """Writes the report of a finished run again, beside the runs in the folders `compare`."""
     RunFolder(workdir).read_config()
-    print(f"report: {write_report(workdir)}")
+    print(f"report: {write_report(workdir, [Path(folder) for folder in compare])}")

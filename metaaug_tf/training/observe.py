@@ -32,7 +32,7 @@ def observe_policy(
         [count] (raw; 1 where there is no policy network), labels int32 [count].
     """
     uniform = Augmentation(**{**vars(augmentation), "policy": "uniform"})
-    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(np.arange(count) % len(examples))
+    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(examples))[np.arange(count) % len(examples)]
     features_of = tf.function(model.features, jit_compile=model.jit_compile)
     parts = []
     for start in range(0, count, _BATCH):
@@ -49,13 +49,11 @@ def observe_policy(
         weights = np.ones(len(indices), np.float32)
         if model.policy_network is not None:
             weights = model.policy_network(features_of(images), transformation_embedding(pairs, magnitudes))
-        parts.append(
-            [np.asarray(part) for part in (images, pairs, magnitudes, weights, examples.labels[indices])]
-        )
+        parts.append([np.asarray(part) for part in (images, pairs, magnitudes, weights, examples.labels[indices])])
     names = ("images", "pairs", "magnitudes", "weights", "labels")
     return dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
 
 
 def write_observations(path: Path, observations: dict[str, np.ndarray]) -> None:
     """Writes the arrays as a compressed .npz without pickled objects."""
-    np.savez_compressed(path, **observations)
+    np.savez_compressed(path, allow_pickle=False, **observations)

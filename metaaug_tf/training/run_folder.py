@@ -1,6 +1,7 @@
 """A run is a folder: where its files are, and who may write there."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,43 @@ class RunFolder:
         self.policy = self.path / "policy"
         self.export = self.path / "export"
 
-    def open_for(self, config: Mapping[str, Any]) -> bool:
-        """Makes the folder this config's; returns whether it already was (then the run goes on).
+    def check_for(self, config: Mapping[str, Any]) -> None:
+        """Refuses a folder that is not free for this config; creates nothing.
 
         Raises:
-            UserError: the folder holds another config or other files, or can't be written.
+            UserError: it holds another config or files that are not a run's, or can't be written.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            present = [entry.name for entry in self.path.iterdir()]
-            if self.config.name in present:
-                self._compare(config)
-                return True
-            if present:
-                raise UserError(
-                    f"the workdir {self.path} is not empty and holds no run ({', '.join(sorted(present)[:3])}, ...); "
-                    "choose another --workdir"
-                )
-            write_json(self.config, config)
-            return False
+            present = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
         except OSError as error:
+            raise self._unusable(error) from error
+        if self.config.name in present:
+            self._compare(config)
+        elif present:
             raise UserError(
-                f"the workdir {self.path} can't be written: {error.strerror}; choose another"
-            ) from error
+                f"the workdir {self.path} is not empty and holds no run ({', '.join(sorted(present)[:3])}); "
+                "choose another --workdir"
+            )
+        ancestor = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+            raise UserError(f"the workdir {self.path} can't be written: no writing in {ancestor}; choose another")
+
+    def open_for(self, config: Mapping[str, Any]) -> None:
+        """Makes the folder this config's.
+
+        Raises:
+            UserError: it can't be written.
+        """
+        self.check_for(config)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.config.exists():
+                write_json(self.config, config)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> UserError:
+        return UserError(f"the workdir {self.path} can't be written: {error.strerror}; choose another --workdir")
 
     def _compare(self, config: Mapping[str, Any]) -> None:
         difference = describe_difference(self.read_config(), config)

@@ -5,56 +5,40 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from metaaug_tf.data.examples import Dataset
-from metaaug_tf.data.pipeline import augmentation_from, training_dataset
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.training.build import build_model
 
-_ROUNDS, _STEPS_PER_ROUND = 5, 8
+_ROUNDS, _STEPS_PER_ROUND = 5, 6
 
 
-def measure_step_ratio(model: MetaAugment, data: Dataset, config: Mapping[str, Any]) -> float:
-    """Seconds of a step of this run's kind over those of a plain step: median of rounds in turn.
+def measure_step_ratio(model: MetaAugment, dataset: tf.data.Dataset, config: Mapping[str, Any], classes: int) -> float:
+    """Seconds of this model's step over those of a plain step: median of rounds in turn, input excluded.
+
+    The model takes real steps, so it has changed afterwards: measure last.
 
     Args:
-        model: the trained model; a copy takes the steps, it stays as it is.
-        data: the run's.
+        model: the run's.
+        dataset: what it was trained on; one batch is used again and again.
         config: the run's.
+        classes: number of classes.
     """
-    shape, classes = data.train.images.shape[1:], len(data.class_names)
-    dtype = keras.config.dtype_policy()
-    models = [
-        build_model({**config, "policy": name}, classes, shape, 1) for name in (config["policy"], "uniform")
-    ]
-    keras.config.set_dtype_policy(dtype)
-    batch = next(
-        iter(
-            training_dataset(
-                data.train,
-                data.validation,
-                model.sampler,
-                batch_size=config["batch_size"],
-                validation_batch_size=config["validation_batch_size"],
-                augmentation=augmentation_from(config),
-            )
-        )
-    )
-    steps = [tf.function(copy.train_step, jit_compile=config["jit_compile"]) for copy in models]
+    plain = build_model({**config, "policy": "uniform"}, classes, model.task.input_shape[1:], 1)
+    batches = iter(dataset.take(1).cache().repeat())
+    steps = [copy.make_train_function() for copy in (model, plain)]
     for step in steps:
-        step(batch)
+        step(batches)  # compiles
     ratios = []
     for _ in range(_ROUNDS):
-        own, plain = (_seconds(step, batch) for step in steps)
-        ratios.append(own / plain)
+        own, other = (_seconds(step, batches) for step in steps)
+        ratios.append(own / other)
     return median(ratios)
 
 
-def _seconds(step, batch) -> float:
+def _seconds(step, batches) -> float:
     started = time.perf_counter()
     for _ in range(_STEPS_PER_ROUND):
-        logs = step(batch)
+        logs = step(batches)
     float(logs["loss"])  # waits for the last step
     return time.perf_counter() - started

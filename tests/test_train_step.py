@@ -1,0 +1,210 @@
+"""The training step against the method written out by hand on a tiny network: values, not shapes."""
+
+import helpers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metaaug_tf as ma
+
+LEARNING_RATE, POLICY_RATE = 0.1, 0.05
+
+
+def compiled(task, jit_compile=False, optimizer=None, **kwargs):
+    keras.utils.set_random_seed(2)
+    model = ma.MetaAugment(task, ma.PolicyNetwork(hidden_units=7))
+    model.compile(
+        optimizer=optimizer or keras.optimizers.SGD(LEARNING_RATE),
+        policy_optimizer=keras.optimizers.SGD(POLICY_RATE),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=jit_compile,
+        **kwargs,
+    )
+    return model
+
+
+def cross_entropy(labels, logits):
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def split(model, values, images):
+    """Logits and features of the tiny task at given variable values, by plain TensorFlow ops."""
+    k1, b1, k2, b2, dense, bias = values
+    x = tf.cast(images, tf.float32) / 255
+    x = tf.tanh(tf.nn.conv2d(x, k1, 2, "VALID") + b1)
+    x = tf.tanh(tf.nn.conv2d(x, k2, 2, "VALID") + b2)
+    features = tf.reshape(x, [len(images), -1])
+    return features @ dense + bias, features
+
+
+def by_hand(model, data, normalise=True, task_rate=LEARNING_RATE, momentum=None):
+    """One step of method.md on copies of the variables; the per-sample gradients are taken one by one."""
+    inputs, labels = data
+    task = [tf.constant(value) for value in helpers.values_of(model.task.trainable_variables)]
+    policy = model.policy_network
+    embedding = ma.transformation_embedding(inputs["pairs"], inputs["magnitudes"])
+    features = split(model, task, inputs["images"])[1]
+
+    def weights():
+        raw = policy(features, embedding)
+        return raw, raw / tf.reduce_sum(raw) if normalise else raw / len(raw)
+
+    def sample_gradients():
+        rows = []
+        for i in range(len(labels)):
+            with tf.GradientTape() as tape:
+                tape.watch(task)
+                loss = cross_entropy(labels[i : i + 1], split(model, task, inputs["images"][i : i + 1])[0])
+            rows.append(tape.gradient(loss, task))
+        return [tf.stack(column) for column in zip(*rows, strict=True)]
+
+    columns = sample_gradients()
+    with tf.GradientTape() as tape:
+        _, p = weights()
+        w_hat = [w - task_rate * tf.tensordot(p, g, 1) for w, g in zip(task, columns, strict=True)]
+        logits = split(model, w_hat, inputs["validation_images"])[0]
+        validation_loss = tf.reduce_mean(cross_entropy(inputs["validation_labels"], logits))
+    gradients = tape.gradient(validation_loss, policy.trainable_variables)
+    before = helpers.values_of(policy.trainable_variables)
+    after = [value - POLICY_RATE * g.numpy() for value, g in zip(before, gradients, strict=True)]
+    for variable, value in zip(policy.trainable_variables, after, strict=True):
+        variable.assign(value)
+    raw, p = weights()
+    new_task = [w - task_rate * tf.tensordot(p, g, 1) for w, g in zip(task, columns, strict=True)]
+    for variable, value in zip(policy.trainable_variables, before, strict=True):
+        variable.assign(value)
+    return after, [value.numpy() for value in new_task], raw.numpy(), float(validation_loss)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_step_equals_the_method_by_hand(normalise, jit_compile):
+    model = compiled(helpers.tiny_task(), jit_compile, normalise_weights=normalise)
+    data = helpers.random_batch()
+    policy, task, raw, validation_loss = by_hand(model, data, normalise)
+    step = tf.function(model.train_step, jit_compile=jit_compile)
+    logs = step(data)
+    for found, wanted in zip(helpers.values_of(model.task.trainable_variables), task, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-6)
+    for found, wanted in zip(helpers.values_of(model.policy_network.trainable_variables), policy, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-6)
+    assert float(logs["meta_loss"]) == pytest.approx(validation_loss, abs=1e-5)
+    assert float(logs["weight_min"]) == pytest.approx(raw.min(), abs=1e-5)
+    assert float(logs["weight_max"]) == pytest.approx(raw.max(), abs=1e-5)
+    p = raw / raw.sum()
+    assert float(logs["effective_sample_size"]) == pytest.approx(1 / (p**2).sum() / len(p), abs=1e-5)
+
+
+def test_the_policy_moves_in_one_step():
+    model = compiled(helpers.tiny_task())
+    before = helpers.values_of(model.policy_network.trainable_variables)
+    model.train_step(helpers.random_batch())
+    moved = [
+        np.abs(a - b).max()
+        for a, b in zip(before, helpers.values_of(model.policy_network.trainable_variables), strict=True)
+    ]
+    assert max(moved) > 1e-7
+
+
+def test_without_policy_network_the_step_is_plain_training():
+    task, reference = helpers.tiny_task(), helpers.tiny_task()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = ma.MetaAugment(task, policy_network=None)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss=loss, jit_compile=False)
+    reference.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss=loss)
+    for seed in range(3):
+        inputs, labels = helpers.random_batch(seed=seed)
+        model.train_step((inputs, labels))
+        reference.train_on_batch(inputs["images"], labels)
+    for found, wanted in zip(helpers.values_of(task.variables), helpers.values_of(reference.variables), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_batch_norm_statistics_change_once_and_by_the_training_batch():
+    model = compiled(helpers.tiny_task(batch_norm=True))
+    inputs, labels = helpers.random_batch()
+    layer = next(layer for layer in model.task.layers if isinstance(layer, keras.layers.BatchNormalization))
+    before = layer.moving_mean.numpy()
+    convolution = keras.Model(model.task.inputs, layer.input)
+    batch_mean = convolution(inputs["images"]).numpy().mean(axis=(0, 1, 2))
+    model.train_step((inputs, labels))
+    np.testing.assert_allclose(layer.moving_mean.numpy(), before + 0.01 * (batch_mean - before), atol=1e-6)
+
+
+def test_dropout_draws_once_per_step():
+    model = compiled(helpers.tiny_task(dropout=0.5))
+    seeds = [v for v in model.task.non_trainable_variables if "seed" in v.path]
+    before = helpers.values_of(seeds)
+    model.train_step(helpers.random_batch())
+    once = helpers.values_of(seeds)
+    task = model.task
+    task.stateless_call(
+        [v.value for v in task.trainable_variables],
+        [v.value for v in task.non_trainable_variables],
+        helpers.random_batch()[0]["images"],
+        training=True,
+    )
+    assert all((a != b).any() for a, b in zip(before, once, strict=True))
+    for value, variable in zip(once, seeds, strict=True):
+        np.testing.assert_array_equal(value, variable.numpy())
+
+
+def test_regularisation_losses_enter_the_real_update_only():
+    plain, regular = helpers.tiny_task(), helpers.tiny_task(regularizer=keras.regularizers.L2(0.01))
+    models = [compiled(task) for task in (plain, regular)]
+    kernel = plain.trainable_variables[0].numpy()
+    for model in models:
+        model.train_step(helpers.random_batch())
+    difference = regular.trainable_variables[0].numpy() - plain.trainable_variables[0].numpy()
+    np.testing.assert_allclose(difference, -LEARNING_RATE * 2 * 0.01 * kernel, atol=1e-6)
+    for a, b in zip(*(helpers.values_of(m.policy_network.trainable_variables) for m in models), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_policy_is_updated_every_k_th_step():
+    model = compiled(helpers.tiny_task(), meta_every=3)
+    moved = []
+    for _ in range(6):
+        before = helpers.values_of(model.policy_network.trainable_variables)
+        model.train_step(helpers.random_batch())
+        after = helpers.values_of(model.policy_network.trainable_variables)
+        moved.append(any((a != b).any() for a, b in zip(before, after, strict=True)))
+    assert moved == [True, False, False, True, False, False]
+
+
+def test_sampler_sees_each_pair_with_its_raw_weight():
+    model = compiled(helpers.tiny_task())
+    inputs, labels = helpers.random_batch()
+    model.train_step((inputs, labels))
+    features = model.features(inputs["images"])
+    assert model.sampler.counts.numpy()[0].sum() == 6
+    for pair in inputs["pairs"].numpy():
+        assert model.sampler.counts.numpy()[0][tuple(pair)] >= 1
+    assert features.shape == (6, model.feature_width)
+    logs = model.get_metrics_result()
+    assert model.sampler.weight_sums.numpy().sum() == pytest.approx(6 * float(logs["weight_mean"]), rel=1e-5)
+
+
+def test_an_example_of_weight_zero_does_not_matter():
+    inputs, labels = helpers.random_batch()
+    weights = tf.where(labels == labels[0], 0.0, 1.0)
+    others = tf.where((weights > 0)[:, None, None, None], inputs["images"], 255 - inputs["images"])
+    results = []
+    for images in (inputs["images"], others):
+        model = ma.MetaAugment(helpers.tiny_task(), policy_network=None)
+        model.compile(keras.optimizers.SGD(0.1), loss="sparse_categorical_crossentropy", jit_compile=False)
+        model.train_step((dict(inputs, images=images), labels, weights))
+        results.append(helpers.values_of(model.task.trainable_variables))
+    start = helpers.values_of(helpers.tiny_task().trainable_variables)
+    assert all((a == b).all() for a, b in zip(*results, strict=True))
+    assert any((a != b).any() for a, b in zip(results[0], start, strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)])
+def test_any_optimizer(optimizer):
+    model = compiled(helpers.tiny_task(), optimizer=optimizer)
+    for seed in range(3):
+        logs = model.train_step(helpers.random_batch(seed=seed))
+    assert np.isfinite(float(logs["loss"])) and np.isfinite(float(logs["policy_gradient_norm"]))
