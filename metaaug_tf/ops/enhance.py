@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from metaaug_tf.ops.arithmetic import rounded
+from metaaug_tf.ops.arithmetic import clipped_to_uint8, rounded
 from metaaug_tf.ops.layout import as_rows, luma, static_channels
 
 
@@ -18,7 +18,10 @@ def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """
     if static_channels(image) == 1:
         return image
-    return _blend(luma(image)[..., tf.newaxis], image, factor)
+    # As three planes: under XLA the grey image is computed once and not once for each channel, and vectorised.
+    planes = tf.transpose(tf.reshape(image, [-1, 3]))
+    blended = _blend(luma(*tf.unstack(planes)), planes, factor)
+    return tf.reshape(tf.transpose(blended), tf.shape(image))
 
 
 def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -31,7 +34,8 @@ def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     Returns:
         [H, W, C] uint8.
     """
-    grey = tf.cast(image[..., 0], tf.int32) if static_channels(image) == 1 else luma(image)
+    channels = tf.unstack(image, axis=-1)
+    grey = tf.cast(channels[0], tf.int32) if len(channels) == 1 else luma(*channels)
     total = tf.reduce_sum(tf.cast(tf.reduce_sum(grey, axis=1), tf.int64))
     pixels = tf.size(grey, out_type=tf.int64)
     mean = (2 * total + pixels) // (2 * pixels)
@@ -79,16 +83,17 @@ def _smooth(rows: tf.Tensor, channels: int) -> tf.Tensor:
     integer is never within 1/26 of a half, so (sum + 6) // 13 is the same, and 5042 / 65536 is close enough to 1/13.
     """
     height, width = tf.shape(rows)[0], tf.shape(rows)[1]
-    values = tf.cast(tf.pad(rows, [[1, 1], [channels, channels]]), tf.int32)
+    # The sum fits 16 bits, of which a vector holds twice as many as of 32.
+    values = tf.cast(tf.pad(rows, [[1, 1], [channels, channels]]), tf.int16)
     total = 4 * values[1 : height + 1, channels : channels + width]
     for down in range(3):
         for right in range(0, 3 * channels, channels):
             total += values[down : down + height, right : right + width]
-    return tf.bitwise.right_shift((total + 6) * 5042, 16)
+    return tf.bitwise.right_shift((tf.cast(total, tf.int32) + 6) * 5042, 16)
 
 
 def _blend(degenerate: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """PIL.Image.blend: degenerate + factor * (image - degenerate) in float32, clipped, truncated to uint8."""
     start = tf.cast(degenerate, tf.float32)
     value = start + rounded(tf.cast(factor, tf.float32) * (tf.cast(image, tf.float32) - start))
-    return tf.cast(tf.clip_by_value(value, 0.0, 255.0), tf.uint8)
+    return clipped_to_uint8(value)

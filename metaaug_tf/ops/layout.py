@@ -40,7 +40,7 @@ def channel_extrema(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
-def luma(image: tf.Tensor) -> tf.Tensor:
-    """ITU-R 601 luma of [H, W, 3] uint8 in 16-bit fixed point (Pillow's convert("L")): [H, W] int32, 0 to 255."""
-    red, green, blue = (tf.cast(image[..., channel], tf.int32) for channel in range(3))
+def luma(red: tf.Tensor, green: tf.Tensor, blue: tf.Tensor) -> tf.Tensor:
+    """ITU-R 601 luma in 16-bit fixed point (Pillow's convert("L")): int32, 0 to 255, of uint8 of one shape."""
+    red, green, blue = (tf.cast(channel, tf.int32) for channel in (red, green, blue))
     return tf.bitwise.right_shift(19595 * red + 38470 * green + 7471 * blue + 0x8000, 16)

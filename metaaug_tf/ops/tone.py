@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from metaaug_tf.ops.arithmetic import rounded
+from metaaug_tf.ops.arithmetic import clipped_to_uint8, rounded
 from metaaug_tf.ops.layout import as_rows, channel_extrema, channel_histograms, level_index, per_row
 
 
@@ -45,13 +45,21 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
         [H, W, C] uint8.
     """
     low, high = (tf.cast(extremum, tf.float64) for extremum in channel_extrema(image))
-    zero, one = tf.zeros_like(low), tf.ones_like(low)
-    flat = high <= low
+    scale, offset = tf.cond(
+        # The branch also makes XLA lay the numbers of each channel out in a row once, and not look them up per value.
+        tf.reduce_any(high > low),
+        lambda: tuple(per_row(number, image) for number in _stretch(low, high)),
+        lambda: (per_row(tf.ones_like(low), image), per_row(tf.zeros_like(low), image)),
+    )
+    stretched = rounded(tf.cast(as_rows(image), tf.float64) * scale) + offset
+    return tf.reshape(clipped_to_uint8(stretched), tf.shape(image))
+
+
+def _stretch(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scale and offset that map low to 0 and high to 255, [C] float64 as both; 1 and 0 where they are the same."""
+    flat, one = high <= low, tf.ones_like(low)
     scale = tf.where(flat, one, 255.0 / tf.where(flat, one, high - low))
-    offset = tf.where(flat, zero, -low * scale)
-    values = tf.cast(as_rows(image), tf.float64)
-    stretched = rounded(values * per_row(scale, image)) + per_row(offset, image)
-    return tf.reshape(tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8), tf.shape(image))
+    return scale, tf.where(flat, tf.zeros_like(low), -low * scale)
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
@@ -64,24 +72,24 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
         [H, W, C] uint8.
     """
     histogram = channel_histograms(image)
-    levels = tf.range(256)
-    highest = tf.reduce_max(tf.where(histogram > 0, levels, 0), axis=1, keepdims=True)
-    at_highest = tf.reduce_sum(tf.where(levels == highest, histogram, 0), axis=1, keepdims=True)
-    step = (tf.reduce_sum(histogram, axis=1, keepdims=True) - at_highest) // 255
+    below = tf.cumsum(histogram, axis=1, exclusive=True)
+    # All pixels but those of the highest level that comes up, in 255 steps.
+    step = tf.reduce_max(tf.where(histogram > 0, below, 0), axis=1, keepdims=True) // 255
     table = tf.cond(
         # The branch also makes XLA compute the table once, and not an entry anew for every pixel.
         tf.reduce_any(step > 0),
-        lambda: _equalization_table(histogram, step),
-        lambda: tf.cast(tf.zeros_like(histogram) + levels, tf.uint8),
+        lambda: _equalization_table(below, step),
+        lambda: tf.cast(tf.zeros_like(below) + tf.range(256), tf.uint8),
     )
     return tf.gather(tf.reshape(table, [-1]), level_index(image))
 
 
-def _equalization_table(histogram: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """The [C, 256] uint8 look-up table of a [C, 256] int32 histogram.
+def _equalization_table(below: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """The [C, 256] uint8 look-up table: (below + step // 2) // step, at most 255; where step is 0, as it was.
 
-    step [C, 1] is how many pixels make one grey level; where it is 0 the channel stays as it is.
+    below [C, 256] int32 is how many pixels lie below each level, step [C, 1] int32 how many make one grey level.
     """
-    below = tf.cumsum(histogram, axis=1, exclusive=True)
-    table = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
+    # Integers below 2**53 divide in float64 to the same whole part, and four at a time.
+    quotient = tf.cast(below + step // 2, tf.float64) / tf.cast(tf.maximum(step, 1), tf.float64)
+    table = tf.cast(tf.minimum(quotient, 255.0), tf.int32)
     return tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)
