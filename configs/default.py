@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
             "weight_decay": 5e-4,
             "warmup_epochs": 1,
             # Policy.
-            "policy_head": "product",
+            "policy_head": "contrast",
             "policy_hidden_units": 100,
             "policy_learning_rate": 3e-3,
             "meta_gradient": "exact",

@@ -16,6 +16,10 @@ def get_config():
     config = default.get_config()
     config.update(
         dataset="omniglot",
+        batch_size=64,
+        validation_batch_size=64,
+        depth=10,
+        width=1,
         validation_examples=0,
         train_per_class=15,
         validation_per_class=2,

@@ -54,7 +54,7 @@ RULES: dict[str, Rule] = {
     "momentum": _between(0, 0.999),
     "weight_decay": _between(0, 1),
     "warmup_epochs": _at_least(0),
-    "policy_head": _one_of("product", "additive"),
+    "policy_head": _one_of("contrast", "additive"),
     "policy_hidden_units": _at_least(1),
     "policy_learning_rate": _between(1e-8, 100),
     "meta_gradient": _one_of("exact"),

@@ -97,22 +97,3 @@ def test_several_outputs_and_frozen_models_are_refused():
     frozen.trainable = False
     with pytest.raises(ma.UserError, match="no trainable variables"):
         ma.MetaAugment(frozen)
-
-
-def test_policy_network_weights_lie_between_0_and_1_and_additive_head_is_additive():
-    random = np.random.default_rng(0)
-    features = random.normal(size=(3, 9)).astype("float32")
-    embeddings = random.uniform(size=(3, 28)).astype("float32")
-    for head, interacts in (("additive", False), ("product", True)):
-        keras.utils.set_random_seed(0)
-        policy = ma.PolicyNetwork(head=head)
-
-        def logit(f, e, policy=policy):
-            weight = policy(features[f : f + 1], embeddings[e : e + 1]).numpy()[0]
-            assert 0 < weight < 1
-            return np.log(weight / (1 - weight))
-
-        interaction = logit(0, 0) - logit(0, 1) - logit(1, 0) + logit(1, 1)
-        assert (abs(interaction) > 1e-3) == interacts
-    with pytest.raises(ma.UserError, match="product, additive"):
-        ma.PolicyNetwork(head="sum")

@@ -1,32 +1,41 @@
 """The policy network: how much an augmented image's loss is to count."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.ops.table import OPERATIONS
+from metaaug_tf.transform import transformation_embedding
 
-HEADS = ("product", "additive")
+HEADS = ("contrast", "additive")
+# The magnitude at which every pair of operations stands in the reference of the contrast head: the middle.
+_REFERENCE_MAGNITUDE = 5.0
 
 
 @keras.saving.register_keras_serializable("metaaug_tf")
 class PolicyNetwork(keras.Model):
     """P(phi, e; theta) of the method: features and transformation -> weight in (0, 1).
 
-    Both inputs pass a Dense layer with ReLU. The head `additive` joins the two branches before one sigmoid
-    output, as the method describes it; there sample and transformation do not interact (their logits add). The
-    default `product` also joins the elementwise product of the branches, so that a transformation can be good
-    for one image and bad for another, and normalises the features (LayerNorm), whose scale drifts while the
-    task network trains. Both are this project's choice.
+    Both inputs pass a Dense layer with ReLU; s and t are the results. The heads:
 
-    Everything is float32, whatever the global dtype policy.
+    - `additive`, as the method describes it: sigmoid(a s + b t + c). Sample and transformation do not interact.
+    - `contrast`, the default and this project's choice: sigmoid(a (s * t') + b t'), where t' is t less its mean
+      over all 196 pairs of operations, and s is taken of features that LayerNorm has scaled. The product lets a
+      transformation be good for one image and bad for another. Without t' the network would also learn which
+      images to prefer whatever is done to them; one step's gain is linear in the weights, so that preference
+      grows until a few kinds of images hold all the weight. With t' the mean logit over all pairs is 0 for
+      every image: the policy compares what may be done to an image, and its level can't drift.
+
+    Everything is float32 unless another dtype is given, whatever the global dtype policy.
     """
 
-    def __init__(self, hidden_units: int = 100, head: str = "product", **kwargs):
+    def __init__(self, hidden_units: int = 100, head: str = "contrast", **kwargs):
         """Creates the network; its input widths are found at the first call.
 
         Args:
             hidden_units: width of each branch.
-            head: "product" or "additive".
+            head: "contrast" or "additive".
             **kwargs: keras.Model's.
 
         Raises:
@@ -39,10 +48,12 @@ class PolicyNetwork(keras.Model):
         super().__init__(**kwargs)
         self.hidden_units, self.head = hidden_units, head
         dtype = self.dtype_policy
-        self.normalisation = layers.LayerNormalization(dtype=dtype) if head == "product" else None
+        contrast = head == "contrast"
+        self.normalisation = layers.LayerNormalization(dtype=dtype) if contrast else None
         self.sample_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="sample")
         self.transformation_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="transformation")
-        self.output_layer = layers.Dense(1, activation="sigmoid", dtype=dtype, name="weight")
+        self.output_layer = layers.Dense(1, activation="sigmoid", use_bias=not contrast, dtype=dtype, name="weight")
+        self._reference = _all_pairs()
 
     def build(self, features_shape, embedding_shape):
         """Creates the variables for features [B, F] and embedding [B, 28]."""
@@ -50,21 +61,29 @@ class PolicyNetwork(keras.Model):
             self.normalisation.build(features_shape)
         self.sample_branch.build(features_shape)
         self.transformation_branch.build(embedding_shape)
-        parts = 3 if self.head == "product" else 2
-        self.output_layer.build((None, parts * self.hidden_units))
+        self.output_layer.build((None, 2 * self.hidden_units))
 
     def call(self, features, embedding):
         """Weights [B] in (0, 1) for features [B, F] and transformation embeddings [B, 28]."""
         features = ops.cast(features, self.compute_dtype)
-        embedding = ops.cast(embedding, self.compute_dtype)
-        if self.normalisation is not None:
-            features = self.normalisation(features)
-        sample, transformation = self.sample_branch(features), self.transformation_branch(embedding)
-        joined = [sample, transformation]
-        if self.head == "product":
-            joined.append(sample * transformation)
+        transformation = self.transformation_branch(ops.cast(embedding, self.compute_dtype))
+        if self.head == "additive":
+            joined = [self.sample_branch(features), transformation]
+        else:
+            reference = self.transformation_branch(ops.cast(self._reference, self.compute_dtype))
+            transformation -= ops.mean(reference, axis=0)
+            sample = self.sample_branch(self.normalisation(features))
+            joined = [sample * transformation, transformation]
         return self.output_layer(ops.concatenate(joined, axis=-1))[:, 0]
 
     def get_config(self):
         """Settings from which the network can be made again."""
         return {**super().get_config(), "hidden_units": self.hidden_units, "head": self.head}
+
+
+def _all_pairs() -> np.ndarray:
+    """Embeddings float32 [196, 28] of all pairs of operations at the reference magnitude."""
+    count = len(OPERATIONS)
+    pairs = np.stack(np.meshgrid(np.arange(count), np.arange(count), indexing="ij"), axis=-1).reshape(-1, 2)
+    magnitudes = np.full(pairs.shape, _REFERENCE_MAGNITUDE, np.float32)
+    return np.asarray(transformation_embedding(pairs, magnitudes))
