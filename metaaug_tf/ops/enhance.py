@@ -18,9 +18,9 @@ def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """
     if static_channels(image) == 1:
         return image
-    # As three planes: under XLA the grey image is computed once and not once for each channel, and vectorised.
     planes = tf.transpose(tf.reshape(image, [-1, 3]))
-    blended = _blend(luma(*tf.unstack(planes)), planes, factor)
+    # The branch keeps XLA from merging the two transpositions with what is between, which it then vectorises.
+    blended = tf.cond(factor == 1.0, lambda: planes, lambda: _blend(luma(*tf.unstack(planes)), planes, factor))
     return tf.reshape(tf.transpose(blended), tf.shape(image))
 
 
