@@ -13,10 +13,10 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-from PIL import Image, ImageDraw, ImageFilter  # noqa: E402
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
 
-from metaaug_tf.ops import TABLE, apply_operation  # noqa: E402
+from metaaug_tf.ops import TABLE, apply_operation
 
 SIDE, GAP, LABEL, HEADER = 88, 4, 104, 22
 SIGNED_MAGNITUDES, UNSIGNED_MAGNITUDES = (-10.0, -5.0, 0.0, 5.0, 10.0), (0.0, 2.5, 5.0, 7.5, 10.0)
@@ -26,7 +26,7 @@ def picture():
     """A sailing boat on a lake at dusk, low in contrast so that every operation shows: [SIDE, SIDE, 3] uint8."""
     scale = 4
     side = SIDE * scale
-    y, x = np.mgrid[:side, :side] / side
+    y = np.mgrid[:side, :side][0] / side
     sky = np.stack([120 + 70 * y, 110 + 50 * y, 160 - 40 * y], -1)
     water = np.stack([45 + 15 * np.sin(90 * y), 80 + 20 * np.sin(90 * y), 110 + 25 * np.sin(90 * y)], -1)
     image = Image.fromarray(np.where((y < 0.62)[..., None], sky, water).astype(np.uint8))
@@ -47,6 +47,7 @@ def picture():
 
 
 def magnitudes_of(row):
+    """The five magnitudes shown of an operation; one None where it takes none."""
     if not row.uses_magnitude:
         return (None,)
     return SIGNED_MAGNITUDES if row.signed else UNSIGNED_MAGNITUDES
@@ -75,6 +76,7 @@ def draw_column(rows, original):
 
 
 def main():
+    """Draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images" / "operations.png")
     output = parser.parse_args().output

@@ -1,4 +1,4 @@
-"""The record of a transformation: a pair of operations and two signed magnitudes per image; how it is drawn and embedded.
+"""The record of a transformation, a pair of operations and two signed magnitudes: how it is drawn and embedded.
 
 Drawing is a pure function of (seed, epoch, index of the example); applying is metaaug_tf.ops.apply_pairs.
 """

@@ -1,4 +1,4 @@
-"""Bad input: ValueError eagerly, InvalidArgumentError in a graph; the message tells what was given and what is allowed."""
+"""Bad input: ValueError eagerly, InvalidArgumentError in a graph; the message tells what was given and allowed."""
 
 import numpy as np
 import pytest

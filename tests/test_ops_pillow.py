@@ -1,4 +1,4 @@
-"""Every operation gives Pillow's bits: over the whole table, at every magnitude, size, kind of image and channel count."""
+"""Every operation gives Pillow's bits: over the whole table, at every magnitude, size and kind of image."""
 
 import numpy as np
 import pytest
