@@ -57,7 +57,7 @@ RULES: dict[str, Rule] = {
     "policy_head": _one_of("contrast", "additive"),
     "policy_hidden_units": _at_least(1),
     "policy_learning_rate": _between(1e-8, 100),
-    "meta_gradient": _one_of("exact"),
+    "meta_gradient": _one_of("exact", "finite_difference", "last_block"),
     "meta_every": _at_least(1),
     "sampler_epsilon": _between(0, 1),
     "sampler_history_epochs": _at_least(1),

@@ -46,6 +46,8 @@ class Forward:
     """What one training pass leaves behind; `gradient` may be taken as often as there are weights to try.
 
     Attributes:
+        task: network and loss.
+        batch: (images, labels, example_weights or None).
         values: task variables w at which the pass was made.
         losses: float [B], l_i(w).
         predictions: float [B, classes].
@@ -54,6 +56,8 @@ class Forward:
         regularisation: float scalar, the network's own regularisation losses, not weighted.
     """
 
+    task: Task
+    batch: tuple
     values: list[tf.Tensor]
     losses: tf.Tensor
     predictions: tf.Tensor
@@ -62,14 +66,21 @@ class Forward:
     regularisation: tf.Tensor | None
     tape: tf.GradientTape
 
-    def gradient(self, weights: tf.Tensor) -> list[tf.Tensor]:
-        """grad_w of sum_i weights_i l_i(w), differentiable with respect to weights [B]."""
-        return self.tape.gradient(
-            self.losses,
-            self.values,
-            output_gradients=tf.cast(weights, self.losses.dtype),
-            unconnected_gradients="zero",
-        )
+    def gradient(self, weights: tf.Tensor, chosen: Sequence[int] | None = None) -> list[tf.Tensor]:
+        """grad_w of sum_i weights_i l_i(w), differentiable with respect to weights [B].
+
+        Args:
+            weights: float [B].
+            chosen: positions of the task variables to differentiate by; all of them by default.
+        """
+        sources = self.values if chosen is None else [self.values[i] for i in chosen]
+        weights = tf.cast(weights, self.losses.dtype)
+        return self.tape.gradient(self.losses, sources, output_gradients=weights, unconnected_gradients="zero")
+
+    def losses_at(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The batch's losses [B] at other task variables, with the same random draws."""
+        images, labels, example_weights = self.batch
+        return _scaled(self.task.apply(values, images, labels)[0], example_weights)
 
     def regularised_gradient(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """The gradient for the real update: `gradient` plus that of the regularisation losses."""
@@ -93,7 +104,12 @@ def training_forward(task: Task, images: tf.Tensor, labels: tf.Tensor, example_w
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(values)
         losses, predictions, features, state, regularisation = task.apply(values, images, labels)
-        if example_weights is not None:
-            losses *= tf.cast(example_weights, losses.dtype)
+        losses = _scaled(losses, example_weights)
         regularisation = tf.add_n(regularisation) if regularisation else None
-    return Forward(values, losses, predictions, tf.stop_gradient(features), state, regularisation, tape)
+    batch = (images, labels, example_weights)
+    features = tf.stop_gradient(features)  # forgetting it would change the task's gradient silently
+    return Forward(task, batch, values, losses, predictions, features, state, regularisation, tape)
+
+
+def _scaled(losses: tf.Tensor, example_weights) -> tf.Tensor:
+    return losses if example_weights is None else losses * tf.cast(example_weights, losses.dtype)

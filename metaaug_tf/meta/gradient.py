@@ -1,6 +1,6 @@
 """The meta-gradient: how the policy's weights change the validation loss after the task's next step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -8,9 +8,13 @@ import tensorflow as tf
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.forward import Forward, Task, training_forward
 from metaaug_tf.meta.losses import default_loss, per_sample_loss
-from metaaug_tf.tasks.features import with_features
+from metaaug_tf.tasks.features import last_block_variables, with_features
 
 WeightFunction = Callable[[], tf.Tensor]
+
+# Length of the step that finite_difference takes through the task variables. Shorter ones drown in float32's
+# rounding of the losses, longer ones in their curvature.
+DIFFERENCE_LENGTH = 1e-2
 
 
 @dataclass(frozen=True)
@@ -37,31 +41,74 @@ def sample_weights(raw_weights: tf.Tensor, normalise: bool = True) -> tf.Tensor:
     return raw_weights / total
 
 
-def exact(task: Task, forward: Forward, weights: WeightFunction, variables, validation, learning_rate):
+def exact(forward: Forward, weights: WeightFunction, variables, validation, learning_rate) -> MetaGradient:
     """Second-order gradient by nested tapes (method.md, steps 3 and 4).
 
     The inner tape made the forward pass; the outer one records its gradient, the virtual update and the
     validation loss. stateless_call evaluates the network at w_hat, which is a tensor and so keeps the gradient.
 
     Args:
-        task: network and loss.
         forward: the training pass at w.
         weights: () -> p(theta), float [B], differentiable in `variables`.
         variables: the policy's trainable variables.
         validation: (images [M, H, W, C], labels [M, ...]).
         learning_rate: alpha of the virtual update.
     """
+    return _nested(forward, weights, variables, validation, learning_rate, range(len(forward.values)))
+
+
+def last_block(forward: Forward, weights: WeightFunction, variables, validation, learning_rate) -> MetaGradient:
+    """As `exact`, but the virtual update moves the last layers' variables only.
+
+    Validation images still pass the whole network once; everything that is differentiated stays in its end.
+    Which layers are the end: tasks.features.last_block.
+    """
+    end = {id(variable) for variable in last_block_variables(forward.task.model)}
+    chosen = [i for i, variable in enumerate(forward.task.model.trainable_variables) if id(variable) in end]
+    return _nested(forward, weights, variables, validation, learning_rate, chosen)
+
+
+def _nested(forward: Forward, weights, variables, validation, learning_rate, chosen: Sequence[int]):
+    """The meta-gradient where only the task variables at the positions `chosen` take the virtual update."""
     with tf.GradientTape() as outer:
-        gradients = forward.gradient(weights())
-        w_hat = [w - tf.cast(learning_rate, w.dtype) * g for w, g in zip(forward.values, gradients, strict=True)]
-        losses, *_ = task.apply(w_hat, *validation)
-        validation_loss = tf.reduce_mean(losses)
+        w_hat = list(forward.values)
+        for i, gradient in zip(chosen, forward.gradient(weights(), chosen), strict=True):
+            w_hat[i] = w_hat[i] - tf.cast(learning_rate, gradient.dtype) * gradient
+        validation_loss = tf.reduce_mean(forward.task.apply(w_hat, *validation)[0])
     sources = [variable.value for variable in variables]
-    meta_gradients = outer.gradient(validation_loss, sources, unconnected_gradients="zero")
-    return MetaGradient(meta_gradients, validation_loss)
+    return MetaGradient(outer.gradient(validation_loss, sources, unconnected_gradients="zero"), validation_loss)
 
 
-METHODS: dict[str, Callable[..., MetaGradient]] = {"exact": exact}
+def finite_difference(forward: Forward, weights, variables, validation, learning_rate) -> MetaGradient:
+    """Meta-gradient from a one-sided difference of the per-sample losses.
+
+    dL_val/dp_i = -alpha <grad l_i(w), v> with v = grad L_val(w_hat), so one more forward pass at w + h v gives
+    -alpha (l_i(w + h v) - l_i(w)) / h. The length of the step h v is fixed; see docs/meta-gradient.md.
+
+    Args:
+        As for `exact`.
+    """
+    gradients = forward.gradient(weights())
+    w_hat = [w - tf.cast(learning_rate, w.dtype) * g for w, g in zip(forward.values, gradients, strict=True)]
+    with tf.GradientTape() as tape:
+        tape.watch(w_hat)
+        validation_loss = tf.reduce_mean(forward.task.apply(w_hat, *validation)[0])
+    direction = tape.gradient(validation_loss, w_hat, unconnected_gradients="zero")
+    step = DIFFERENCE_LENGTH / tf.maximum(tf.linalg.global_norm(direction), 1e-12)
+    moved = [w + tf.cast(step, w.dtype) * v for w, v in zip(forward.values, direction, strict=True)]
+    slopes = (forward.losses_at(moved) - forward.losses) / tf.cast(step, forward.losses.dtype)
+    signal = -tf.cast(learning_rate, slopes.dtype) * tf.stop_gradient(slopes)
+    with tf.GradientTape() as tape:
+        first_order = tf.reduce_sum(signal * weights())
+    sources = [variable.value for variable in variables]
+    return MetaGradient(tape.gradient(first_order, sources, unconnected_gradients="zero"), validation_loss)
+
+
+METHODS: dict[str, Callable[..., MetaGradient]] = {
+    "exact": exact,
+    "finite_difference": finite_difference,
+    "last_block": last_block,
+}
 
 
 def find_method(name: str) -> Callable[..., MetaGradient]:
@@ -121,4 +168,4 @@ def meta_gradient(
         raw = tf.cast(policy(forward.features, embedding), forward.losses.dtype)
         return sample_weights(raw, normalise_weights)
 
-    return take(wrapped, forward, weights, policy.trainable_variables, validation, learning_rate).gradients
+    return take(forward, weights, policy.trainable_variables, validation, learning_rate).gradients

@@ -165,7 +165,7 @@ class MetaAugment(keras.Model):
     def _update_policy(self, forward: Forward, weights, validation) -> None:
         learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
         variables = self.policy_network.trainable_variables
-        result = self._method(self._task, forward, weights, variables, validation, learning_rate)
+        result = self._method(forward, weights, variables, validation, learning_rate)
         self.policy_optimizer.apply_gradients(zip(result.gradients, variables, strict=True))
         self._health.observe_gradient(result.validation_loss, result.gradients)
 

@@ -67,3 +67,16 @@ def _named_output(task: keras.Model, name: str):
     except ValueError as error:
         names = ", ".join(layer.name for layer in task.layers[-8:])
         raise UserError(f"the task model {task.name!r} has no layer {name!r}; its last layers are {names}") from error
+
+
+def last_block_variables(task: keras.Model, weighted_layers: int = 3) -> list[keras.Variable]:
+    """Trainable variables of the network's end: its last layers with a kernel, and what stands between them.
+
+    Args:
+        task: functional model, layers in the order of computation.
+        weighted_layers: how many layers with a kernel the end has; 3 are a residual block of two convolutions
+            and the Dense layer.
+    """
+    with_kernel = [i for i, layer in enumerate(task.layers) if getattr(layer, "kernel", None) is not None]
+    first = with_kernel[-weighted_layers:][0] if with_kernel else 0
+    return [variable for layer in task.layers[first:] for variable in layer.trainable_variables]
