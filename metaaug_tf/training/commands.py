@@ -22,6 +22,7 @@ from metaaug_tf.policy.folder import write_network
 from metaaug_tf.report.page import write_report
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
+from metaaug_tf.training.guard import HealthGuard
 from metaaug_tf.training.metrics_log import MetricsLog, read_rows
 from metaaug_tf.training.observe import observe_policy, write_observations
 from metaaug_tf.training.run_folder import RunFolder
@@ -82,6 +83,7 @@ def _fit(model, dataset, data: Dataset, config, run: RunFolder, checkpoints, fir
         initial_epoch=first_epoch,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
+            HealthGuard(),
             MetricsLog(run.metrics, images_per_epoch, first_epoch),
             SamplerLog(run.policy),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),

@@ -1,0 +1,52 @@
+"""Stopping at a loss that is not finite, and warnings of collapsed weights."""
+
+import helpers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metaaug_tf as ma
+from metaaug_tf.meta.health import Extreme, effective_share
+from metaaug_tf.training.guard import HealthGuard
+
+
+def test_training_stops_at_the_step_that_is_not_finite():
+    task = helpers.tiny_task()
+    model = ma.MetaAugment(task, policy_network=None)
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    good, bad = helpers.random_batch(), helpers.random_batch()
+    images = tf.cast(bad[0]["images"], tf.float32)
+    good[0]["images"], bad[0]["images"] = images, images * np.nan
+    dataset = tf.data.Dataset.range(4).map(lambda i: tf.cond(i == 2, lambda: bad, lambda: good))
+    with pytest.raises(ma.UserError, match="step 3 of epoch 1"):
+        model.fit(dataset, epochs=2, verbose=0, callbacks=[HealthGuard()])
+
+
+def test_collapse_is_told_with_its_epoch():
+    guard = HealthGuard()
+    with pytest.warns(UserWarning, match="collapsed in epoch 8 "):
+        guard.on_epoch_end(7, {"effective_sample_size": 0.01, "weight_max": 0.9})
+    with pytest.warns(UserWarning, match="largest weight 0.0002"):
+        guard.on_epoch_end(0, {"effective_sample_size": 0.9, "weight_max": 2e-4})
+
+
+def test_healthy_weights_are_not_told(recwarn):
+    HealthGuard().on_epoch_end(0, {"effective_sample_size": 0.6, "weight_max": 0.9})
+    assert not recwarn.list
+
+
+def test_extremes_over_batches_by_hand():
+    smallest, largest = Extreme("low", largest=False), Extreme("high", largest=True)
+    for values in ([0.4, 0.7], [0.2, 0.3]):
+        for metric in (smallest, largest):
+            metric.update_state(tf.constant(values))
+    assert float(smallest.result()) == pytest.approx(0.2) and float(largest.result()) == pytest.approx(0.7)
+    smallest.reset_state()
+    assert float(smallest.result()) == np.inf
+
+
+def test_effective_share_by_hand():
+    assert float(effective_share(tf.constant([0.5, 0.5, 0.5, 0.5]))) == pytest.approx(1)
+    assert float(effective_share(tf.constant([1.0, 0.0, 0.0, 0.0]))) == pytest.approx(0.25)
+    assert float(effective_share(tf.constant([3.0, 1.0]))) == pytest.approx(16 / 20)
