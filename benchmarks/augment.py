@@ -8,6 +8,7 @@ quartiles, and the median over the repeats of Pillow's time divided by the conte
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -18,6 +19,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Before TensorFlow counts the cores for its thread pools.
 os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+# Before TensorFlow: torchvision 0.28 with torch 2.13 crashes when it is imported after TensorFlow 2.21.
+with contextlib.suppress(ImportError, OSError):
+    import torchvision  # noqa: F401
 
 import numpy as np  # noqa: E402
 from augment_peers import CONTENDERS  # noqa: E402
