@@ -30,6 +30,7 @@ from augment_peers import CONTENDERS  # noqa: E402
 from metaaug_tf.ops import OPERATIONS  # noqa: E402
 
 BATCH = 128
+MIN_SECONDS = 0.05
 
 
 def photo_like_images(size, rng):
@@ -50,9 +51,12 @@ def available_contenders():
 
 
 def microseconds(function):
-    start = time.process_time()
-    function()
-    return (time.process_time() - start) / BATCH * 1e6
+    """CPU time per image over as many calls as fill MIN_SECONDS: a steady state, as in a pipeline."""
+    start, calls = time.process_time(), 0
+    while calls == 0 or time.process_time() - start < MIN_SECONDS:
+        function()
+        calls += 1
+    return (time.process_time() - start) / (calls * BATCH) * 1e6
 
 
 def measure(functions, repeats):
