@@ -129,7 +129,7 @@ def start(variables, rng) -> None:
 
 
 def make_step(task, policy) -> Callable:
-    """One step of the procedure as one compiled tf.function, of the parts that ma.meta_gradient is made of.
+    """One step of the procedure as one tf.function, of the parts that ma.meta_gradient is made of.
 
     Returns:
         step(training, validation, picks [2, BATCH], rates [3]) -> G_t, float64 scalar, before the step. Moves policy
@@ -145,7 +145,7 @@ def make_step(task, policy) -> Callable:
     def meta_gradients(forward, weights, validation, rate):
         return METHODS["exact"](forward, weights, policy.trainable_variables, validation, rate).gradients
 
-    @tf.function(jit_compile=True)
+    @tf.function
     def step(training, validation, picks, rates):
         whole = meta_gradients(*passed(training), validation, rates[0])
         squared_norm = tf.add_n([tf.reduce_sum(gradient**2) for gradient in whole])
