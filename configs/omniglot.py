@@ -16,7 +16,7 @@ def get_config():
     config = default.get_config()
     config.update(
         dataset="omniglot",
-        batch_size=64,
+        batch_size=32,
         validation_batch_size=64,
         depth=10,
         width=1,

@@ -90,9 +90,7 @@ def check_exact(task, policy, batch, validation, loss, losses, normalise=True):
     for old, new in zip(before, helpers.values_of(everything), strict=True):
         np.testing.assert_array_equal(old, new)
     for direction in directions(policy):
-        numeric = directional(
-            policy, direction, lambda: procedure(task, policy, batch, validation, losses, normalise)
-        )
+        numeric = directional(policy, direction, lambda: procedure(task, policy, batch, validation, losses, normalise))
         assert abs(dot(gradient, direction) - numeric) < 1e-6 * abs(numeric)
 
 
@@ -179,3 +177,11 @@ def test_bad_arguments():
         ma.meta_gradient(task, policy, batch, (validation[0][:0], validation[1][:0]), RATE)
     with pytest.raises(ma.UserError, match="one loss"):
         ma.meta_gradient(task, policy, batch, validation, RATE, loss=["mse", "mae"])
+
+
+def test_inside_a_tf_function_it_is_the_same():
+    task, policy, batch, validation = setup()
+    eager = ma.meta_gradient(task, policy, batch, validation, RATE, loss=CE)
+    compiled = tf.function(lambda: ma.meta_gradient(task, policy, batch, validation, RATE, loss=CE))()
+    for a, b in zip(eager, compiled, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -156,7 +156,7 @@ def meta_gradient(
     Raises:
         UserError: unknown method, no feature vector in the task, empty validation batch.
     """
-    if tf.shape(validation[0])[0] == 0:
+    if validation[0].shape[0] == 0:
         raise UserError("the validation batch is empty; the meta-gradient is the gradient of the loss on it")
     take = find_method(method)
     losses = per_sample_loss(default_loss(task) if loss is None else loss)
