@@ -135,7 +135,8 @@ BAD_INPUT = [
     (["--dataset=cifar11"], "cifar10"),
     (["--config.batch_size=100000"], "larger than the training set"),
     (["--dataset=folder", "--data_dir=absent"], "absent"),
-    (["--config.train_per_class=100000"], "too few"),
+    (["--config.train_per_class=100000"], "at most 2000"),
+    (["--config.train_per_class=10", "--config.validation_per_class=10"], "too few"),
     (["--mode=evaluate", "--workdir=absent"], "not a run folder"),
 ]
 

@@ -97,6 +97,11 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
         settings["validation_per_class"] = settings["validation_per_class"] or glyphs.VALIDATION_PER_CLASS
     pools = []
     for pool in glyphs.POOLS:
+        if settings[f"{pool}_per_class"] > glyphs.MOST_PER_CLASS:
+            raise UserError(
+                f"--config.{pool}_per_class={settings[f'{pool}_per_class']}: glyphs draws at most "
+                f"{glyphs.MOST_PER_CLASS} images of a class."
+            )
         drawn = glyphs.draw_glyphs(settings["seed"], pool, settings[f"{pool}_per_class"])
         images = fit_image(drawn.images, settings["image_size"], settings["channels"])
         pools.append(Examples(images.numpy(), drawn.labels))

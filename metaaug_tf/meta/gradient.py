@@ -86,7 +86,11 @@ def finite_difference(forward: Forward, weights, variables, validation, learning
     -alpha (l_i(w + h v) - l_i(w)) / h. The length of the step h v is fixed; see docs/meta-gradient.md.
 
     Args:
-        As for `exact`.
+        forward: as for `exact`, like all that follows.
+        weights: p(theta).
+        variables: the policy's trainable variables.
+        validation: (images, labels).
+        learning_rate: alpha of the virtual update.
     """
     gradients = forward.gradient(weights())
     w_hat = [w - tf.cast(learning_rate, w.dtype) * g for w, g in zip(forward.values, gradients, strict=True)]

@@ -71,18 +71,21 @@ def apply_pairs(images, pairs, magnitudes, fill=128) -> tf.Tensor:
 def _apply_block(count, images, pairs, magnitudes, fill):
     """The compiled part: the first `count` of [N, H, W, C] images, each by its row of pairs and magnitudes.
 
-    One loop over 2 * count operations with one switch in it: a second switch would double the compilation.
+    One switch, within a loop over the two operations: a second switch would double the compilation. The inner loop
+    passes an image from one operation to the next, so that the block is read and written once per image, and the
+    results begin empty, which is cheaper than as a copy of the images.
     """
-    operations, magnitudes = tf.reshape(pairs, [-1]), tf.reshape(magnitudes, [-1])
 
-    def apply_one(step, results):
-        index = tf.bitwise.right_shift(step, 1)
-        image, magnitude = results.read(index), tf.gather(magnitudes, step)
-        branches = [functools.partial(_apply_row, row, image, magnitude, fill) for row in TABLE]
-        return step + 1, results.write(index, tf.switch_case(tf.gather(operations, step), branches))
+    def apply_pair(index, results):
+        def apply_one(turn, image):
+            branches = [functools.partial(_apply_row, row, image, magnitudes[index, turn], fill) for row in TABLE]
+            return turn + 1, tf.switch_case(pairs[index, turn], branches)
 
-    results = tf.TensorArray(tf.uint8, size=images.shape[0], element_shape=images.shape[1:]).unstack(images)
-    _, results = tf.while_loop(lambda step, _: step < 2 * count, apply_one, (0, results))
+        _, image = tf.while_loop(lambda turn, _: turn < 2, apply_one, (0, tf.gather(images, index)))
+        return index + 1, results.write(index, image)
+
+    results = tf.TensorArray(tf.uint8, size=images.shape[0], element_shape=images.shape[1:])
+    _, results = tf.while_loop(lambda index, _: index < count, apply_pair, (0, results))
     return results.stack()
 
 
