@@ -67,7 +67,7 @@ class PolicyNetwork(keras.Model):
         """Weights [B] in (0, 1) for features [B, F] and transformation embeddings [B, 28]."""
         features = ops.cast(features, self.compute_dtype)
         transformation = self.transformation_branch(ops.cast(embedding, self.compute_dtype))
-        if self.head == "additive":
+        if self.normalisation is None:
             joined = [self.sample_branch(features), transformation]
         else:
             reference = self.transformation_branch(ops.cast(self._reference, self.compute_dtype))
