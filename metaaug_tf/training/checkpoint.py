@@ -38,7 +38,7 @@ class Checkpoints(keras.callbacks.Callback):
             return False
         try:
             self._checkpoint.restore(newest).assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
             raise UserError(f"the checkpoint {newest} can't be restored: {str(error).splitlines()[0]}") from error
         return True
 
