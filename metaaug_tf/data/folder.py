@@ -112,7 +112,7 @@ def _decode(path: Path, size: int, channels: int, skip: bool) -> np.ndarray | No
     except (tf.errors.OpError, OSError) as error:
         if skip:
             return None
-        reason = str(getattr(error, "message", error)).splitlines()[0]
+        reason = str(getattr(error, "message", error)).splitlines()[0].split("}} ")[-1].split(" [Op:")[0]
         raise UserError(
             f"{path} is not a readable PNG or JPEG image ({reason}). Mend or remove it, or leave such files "
             "out with --config.skip_corrupt=True."
