@@ -18,10 +18,10 @@ def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """
     if static_channels(image) == 1:
         return image
-    planes = tf.transpose(tf.reshape(image, [-1, 3]))
-    # The branch keeps XLA from merging the two transpositions with what is between, which it then vectorises.
-    blended = tf.cond(factor == 1.0, lambda: planes, lambda: _blend(luma(*tf.unstack(planes)), planes, factor))
-    return tf.reshape(tf.transpose(blended), tf.shape(image))
+    channels = tf.unstack(image, axis=-1)
+    # The branch makes XLA compute the grey version once, and not anew for each channel; at factor 1 it has no say.
+    grey = tf.cond(factor == 1.0, lambda: channels[0], lambda: tf.cast(luma(*channels), tf.uint8))
+    return _blend(grey[..., tf.newaxis], image, factor)
 
 
 def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -69,23 +69,24 @@ def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
         [H, W, C] uint8.
     """
     rows, channels = as_rows(image), static_channels(image)
-    blended = _blend(_smooth(rows, channels), rows, factor)
     height, width = tf.shape(rows)[0], tf.shape(rows)[1]
-    y, x = tf.range(height)[:, tf.newaxis], tf.range(width)
-    inside = (y > 0) & (y < height - 1) & (x >= channels) & (x < width - channels)
-    return tf.reshape(tf.where(inside, blended, rows), tf.shape(image))
+    # The first and the last row stay as they are: kept out of the loop, they cost it no conditions.
+    middle, x = rows[1:-1], tf.range(width)
+    inside = (x >= channels) & (x < width - channels)
+    middle = tf.where(inside, _blend(_smooth(rows, channels), middle, factor), middle)
+    return tf.reshape(tf.concat([rows[:1], middle, rows[tf.maximum(1, height - 1) :]], axis=0), tf.shape(image))
 
 
 def _smooth(rows: tf.Tensor, channels: int) -> tf.Tensor:
-    """SMOOTH on [H, W * C] uint8, with zeros around: [H, W * C] int32, 0 to 255.
+    """SMOOTH on [H, W * C] uint8, with zeros beside it, all rows but the outermost: [H - 2, W * C] int32, 0 to 255.
 
     Pillow divides the weighted sum by 13 in float32 and rounds. The sum is at most 3315 and a thirteenth of an
     integer is never within 1/26 of a half, so (sum + 6) // 13 is the same, and 5042 / 65536 is close enough to 1/13.
     """
-    height, width = tf.shape(rows)[0], tf.shape(rows)[1]
+    height, width = tf.shape(rows)[0] - 2, tf.shape(rows)[1]
     # The sum fits 16 bits, of which a vector holds twice as many as of 32.
-    values = tf.cast(tf.pad(rows, [[1, 1], [channels, channels]]), tf.int16)
-    total = 4 * values[1 : height + 1, channels : channels + width]
+    values = tf.cast(tf.pad(rows, [[0, 0], [channels, channels]]), tf.int16)
+    total = 4 * values[1:-1, channels : channels + width]
     for down in range(3):
         for right in range(0, 3 * channels, channels):
             total += values[down : down + height, right : right + width]

@@ -13,20 +13,20 @@ def as_rows(image: tf.Tensor) -> tf.Tensor:
     return tf.reshape(image, [tf.shape(image)[0], -1])
 
 
-def per_row(per_channel: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """[C] to [W * C], one value per entry of a row of the image [H, W, C]."""
-    return tf.tile(per_channel, [tf.shape(image)[1]])
-
-
-def level_index(image: tf.Tensor) -> tf.Tensor:
-    """Where each value of [H, W, C] uint8 lies in a flattened [C, 256] table: [H, W, C] int32."""
-    return tf.cast(image, tf.int32) + 256 * tf.range(static_channels(image))
-
-
 def channel_histograms(image: tf.Tensor) -> tf.Tensor:
     """How often each level comes up in each channel of [H, W, C] uint8: [C, 256] int32."""
-    index, bins = tf.reshape(level_index(image), [-1]), 256 * static_channels(image)
-    return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(index), index, bins), [-1, 256])
+    channels = static_channels(image)
+    index = tf.reshape(tf.cast(image, tf.int32) + 256 * tf.range(channels), [-1])
+    return tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(index), index, 256 * channels), [-1, 256])
+
+
+def look_up(table: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """The entry of each value of [H, W, C] uint8 in its channel's row of a [C, 256] int32 table: [H, W, C] uint8.
+
+    XLA's loop is twice as fast over an int32 table and channel by channel than over a uint8 table of all channels.
+    """
+    levels, rows = tf.unstack(tf.cast(image, tf.int32), axis=-1), tf.unstack(table, static_channels(image))
+    return tf.stack([tf.cast(tf.gather(*pair), tf.uint8) for pair in zip(rows, levels, strict=True)], axis=-1)
 
 
 def channel_extrema(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

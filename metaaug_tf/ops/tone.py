@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from metaaug_tf.ops.arithmetic import clipped_to_uint8, rounded
-from metaaug_tf.ops.layout import as_rows, channel_extrema, channel_histograms, level_index, per_row
+from metaaug_tf.ops.layout import as_rows, channel_extrema, channel_histograms, look_up, static_channels
 
 
 def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
@@ -45,14 +45,19 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
         [H, W, C] uint8.
     """
     low, high = (tf.cast(extremum, tf.float64) for extremum in channel_extrema(image))
-    scale, offset = tf.cond(
-        # The branch also makes XLA lay the numbers of each channel out in a row once, and not look them up per value.
+    table = tf.cond(
+        # The branch also makes XLA compute the table once, and not an entry anew for every pixel.
         tf.reduce_any(high > low),
-        lambda: tuple(per_row(number, image) for number in _stretch(low, high)),
-        lambda: (per_row(tf.ones_like(low), image), per_row(tf.zeros_like(low), image)),
+        lambda: _stretching_table(low, high),
+        lambda: tf.zeros([static_channels(image), 1], tf.int32) + tf.range(256),
     )
-    stretched = rounded(tf.cast(as_rows(image), tf.float64) * scale) + offset
-    return tf.reshape(clipped_to_uint8(stretched), tf.shape(image))
+    return look_up(table, image)
+
+
+def _stretching_table(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+    """The [C, 256] int32 look-up table that stretches each channel's range low to high, [C] float64, to 0..255."""
+    scale, offset = (tf.expand_dims(number, 1) for number in _stretch(low, high))
+    return tf.cast(clipped_to_uint8(rounded(tf.range(256, dtype=tf.float64) * scale) + offset), tf.int32)
 
 
 def _stretch(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -79,17 +84,17 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
         # The branch also makes XLA compute the table once, and not an entry anew for every pixel.
         tf.reduce_any(step > 0),
         lambda: _equalization_table(below, step),
-        lambda: tf.cast(tf.zeros_like(below) + tf.range(256), tf.uint8),
+        lambda: tf.zeros_like(below) + tf.range(256),
     )
-    return tf.gather(tf.reshape(table, [-1]), level_index(image))
+    return look_up(table, image)
 
 
 def _equalization_table(below: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """The [C, 256] uint8 look-up table: (below + step // 2) // step, at most 255; where step is 0, as it was.
+    """The [C, 256] int32 look-up table: (below + step // 2) // step, at most 255; where step is 0, as it was.
 
     below [C, 256] int32 is how many pixels lie below each level, step [C, 1] int32 how many make one grey level.
     """
     # Integers below 2**53 divide in float64 to the same whole part, and four at a time.
     quotient = tf.cast(below + step // 2, tf.float64) / tf.cast(tf.maximum(step, 1), tf.float64)
     table = tf.cast(tf.minimum(quotient, 255.0), tf.int32)
-    return tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)
+    return tf.where(step > 0, table, tf.range(256))
