@@ -126,6 +126,12 @@ def measure(depth, width, rounds, names):
     return seconds, compile_seconds
 
 
+def count_convolutions(depth, width, name):
+    """Convolutions in the compiled program of one step."""
+    program = make_step(depth, width, VARIANTS[name]).experimental_get_compiler_ir(random_batch(32))
+    return program(stage="optimized_hlo").count(" convolution(")
+
+
 def print_table(depth, width, seconds, compile_seconds):
     print(f"\nWRN-{depth}-{width}, batch {BATCH}, validation batch {VALIDATION}")
     print(f"{'variant':32s}{'ms a step':>10s}{'ratio':>8s}{'quartiles':>16s}{'compile s':>11s}")
@@ -141,10 +147,15 @@ def main():
     parser.add_argument("--networks", default="16-2,28-2", help="DEPTH-WIDTH of WideResNets, comma-separated")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--variants", default=",".join([*VARIANTS, "naive"]).replace(", every", "; every"))
+    parser.add_argument("--count", action="store_true", help="count convolutions instead of timing")
     arguments = parser.parse_args()
     names = [name.replace("; every", ", every") for name in arguments.variants.split(",")]
     for network in arguments.networks.split(","):
         depth, width = map(int, network.split("-"))
+        if arguments.count:
+            for name in ("plain", "exact", "finite_difference", "last_block"):
+                print(f"WRN-{network} {name:20s}{count_convolutions(depth, width, name):5d} convolutions")
+            continue
         print_table(depth, width, *measure(depth, width, arguments.rounds, names))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of the process with all variants: {peak:.1f} GiB")
