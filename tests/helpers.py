@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import metaaug_tf as ma
+
 
 def tiny_task(classes=4, size=8, batch_norm=False, dropout=0.0, dtype="float32", seed=1, regularizer=None):
     """Two convolutions and a Dense layer of logits; smooth (tanh), so that finite differences hold."""
@@ -42,3 +44,10 @@ def random_batch(batch=6, validation=5, classes=4, size=8, seed=0):
 def values_of(variables):
     """Copies of the variables' values."""
     return [variable.numpy().copy() for variable in variables]
+
+
+def random_examples(count, seed, classes=4, size=8):
+    """Labelled images at random, as a source would give them."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return ma.Examples(images, random.integers(0, classes, count).astype(np.int32))

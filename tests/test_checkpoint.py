@@ -10,12 +10,6 @@ from metaaug_tf.training.checkpoint import Checkpoints
 from metaaug_tf.training.metrics_log import MetricsLog, read_rows
 
 
-def examples(count, seed):
-    random = np.random.default_rng(seed)
-    images = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    return ma.Examples(images, random.integers(0, 4, count).astype(np.int32))
-
-
 def model_and_data(folder):
     task = helpers.tiny_task(batch_norm=True, dropout=0.3)
     model = ma.MetaAugment(task)
@@ -29,8 +23,8 @@ def model_and_data(folder):
     )
     augmentation = ma.Augmentation(padding=1)
     dataset = ma.training_dataset(
-        examples(24, 0),
-        examples(10, 1),
+        helpers.random_examples(24, 0),
+        helpers.random_examples(10, 1),
         model.sampler,
         batch_size=8,
         validation_batch_size=4,

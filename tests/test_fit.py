@@ -10,26 +10,20 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 import metaaug_tf as ma
 
 
-def examples(count, seed):
-    random = np.random.default_rng(seed)
-    images = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    return ma.Examples(images, random.integers(0, 4, count).astype(np.int32))
-
-
 def fitted(task, epochs=2, callbacks=(), jit_compile=False, **settings):
     model = ma.MetaAugment(task)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", "adam", loss=loss, metrics=["accuracy"], jit_compile=jit_compile, **settings)
     augmentation = ma.Augmentation(padding=1)
     dataset = ma.training_dataset(
-        examples(32, 0),
-        examples(10, 1),
+        helpers.random_examples(32, 0),
+        helpers.random_examples(10, 1),
         model.sampler,
         batch_size=8,
         validation_batch_size=4,
         augmentation=augmentation,
     )
-    validation = ma.evaluation_dataset(examples(10, 1))
+    validation = ma.evaluation_dataset(helpers.random_examples(10, 1))
     history = model.fit(dataset, validation_data=validation, epochs=epochs, verbose=0, callbacks=list(callbacks))
     return model, history.history
 
@@ -43,7 +37,7 @@ def test_logs_hold_keras_and_policy_metrics_and_validation_only_keras_ones():
 
 def test_evaluate_and_predict_act_on_the_task_network():
     model, _ = fitted(helpers.tiny_task())
-    data = examples(10, 2)
+    data = helpers.random_examples(10, 2)
     logits = model.task.predict(data.images, verbose=0)
     np.testing.assert_array_equal(model.predict(data.images, verbose=0), logits)
     result = model.evaluate(ma.evaluation_dataset(data), verbose=0, return_dict=True)
