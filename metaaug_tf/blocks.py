@@ -1,24 +1,24 @@
-"""Runs a compiled function over a batch in blocks of one size, so that no batch size needs a compilation."""
+"""Runs a compiled function over a batch in blocks of few sizes, so that no batch size needs a compilation."""
 
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 # Examples per block: enough for the cost of calling a compiled program (0.2 ms) not to show, few enough for
-# the filling of the last block not to matter.
+# the filling of the last block not to matter, which it does for large examples in a small batch.
 _SMALL_EXAMPLE_BYTES = 16384
-_BLOCK_OF_SMALL, _BLOCK = 128, 32
+_BLOCK, _SMALL_BLOCK = 128, 32
 
 
-def block_size(example: tf.TensorSpec) -> int:
-    """Examples per block, from the dtype and shape [...] of one of them."""
+def block_size(example: tf.TensorSpec, batch: int | None) -> int:
+    """Examples per block: one of two sizes, from dtype and shape [...] of an example and the batch size if known."""
     elements = example.shape.num_elements()
-    small = elements is not None and elements * example.dtype.size <= _SMALL_EXAMPLE_BYTES
-    return _BLOCK_OF_SMALL if small else _BLOCK
+    small_example = elements is not None and elements * example.dtype.size <= _SMALL_EXAMPLE_BYTES
+    return _BLOCK if small_example or (batch is not None and batch >= _BLOCK) else _SMALL_BLOCK
 
 
 def map_in_blocks(function: Callable, batched: Sequence[tf.Tensor], result: tf.TensorSpec) -> tf.Tensor:
-    """Calls function(count, *blocks) on blocks of N = block_size(result) examples and joins what it returns.
+    """Calls function(count, *blocks) on blocks of N = block_size(...) examples and joins what it returns.
 
     Args:
         function: takes the number of examples that count, scalar int32, and one [N, ...] tensor per entry
@@ -29,7 +29,8 @@ def map_in_blocks(function: Callable, batched: Sequence[tf.Tensor], result: tf.T
     Returns:
         [B, ...].
     """
-    static, size = batched[0].shape[0], block_size(result)
+    static = batched[0].shape[0]
+    size = block_size(result, static)
     examples = tf.shape(batched[0])[0] if static is None else static
 
     def run(start):
