@@ -41,6 +41,8 @@ def map_in_blocks(function: Callable, batched: Sequence[tf.Tensor], result: tf.T
 
     if static is None:
         joined = _concatenate(run, tf.range(0, examples, size), tf.TensorSpec([size, *result.shape], result.dtype))
+    elif static == size:
+        return function(size, *batched)
     elif static == 0:
         joined = tf.zeros([0, *result.shape], result.dtype)
     else:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from metaaug_tf.ops.arithmetic import clipped_to_uint8, rounded
-from metaaug_tf.ops.layout import as_rows, channel_extrema, channel_histograms, look_up, static_channels
+from metaaug_tf.ops.layout import as_rows, channel_extrema, channel_histograms, look_up
 
 
 def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
@@ -44,20 +44,8 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
     Returns:
         [H, W, C] uint8.
     """
-    low, high = (tf.cast(extremum, tf.float64) for extremum in channel_extrema(image))
-    table = tf.cond(
-        # The branch also makes XLA compute the table once, and not an entry anew for every pixel.
-        tf.reduce_any(high > low),
-        lambda: _stretching_table(low, high),
-        lambda: tf.zeros([static_channels(image), 1], tf.int32) + tf.range(256),
-    )
-    return look_up(table, image)
-
-
-def _stretching_table(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-    """The [C, 256] int32 look-up table that stretches each channel's range low to high, [C] float64, to 0..255."""
-    scale, offset = (tf.expand_dims(number, 1) for number in _stretch(low, high))
-    return tf.cast(clipped_to_uint8(rounded(tf.range(256, dtype=tf.float64) * scale) + offset), tf.int32)
+    scale, offset = _stretch(*(tf.cast(extremum, tf.float64) for extremum in channel_extrema(image)))
+    return clipped_to_uint8(rounded(tf.cast(image, tf.float64) * scale) + offset)
 
 
 def _stretch(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,10 +7,12 @@ from metaaug_tf.ops.table import MAX_MAGNITUDE, OPERATIONS
 
 def check_same_batch(images: tf.Tensor, pairs: tf.Tensor, magnitudes: tf.Tensor) -> tf.Tensor:
     """The images, once there are as many pairs and magnitudes; matters where a graph does not know the batch size."""
+    if all(tensor.shape[0] is not None for tensor in (images, pairs, magnitudes)):
+        return images  # the shapes have been compared
     sizes = [tf.shape(tensor)[0] for tensor in (images, pairs, magnitudes)]
     allowed = (sizes[0] == sizes[1]) & (sizes[0] == sizes[2])
     message = "there must be as many pairs and magnitudes as images"
-    with tf.control_dependencies([tf.debugging.Assert(allowed, [message + ", got", *sizes])]):
+    with tf.control_dependencies([_assert(allowed, [message + ", got", *sizes])]):
         return tf.identity(images)
 
 
@@ -55,6 +57,8 @@ def check_pairs(pairs, shape) -> tf.Tensor:
 
 def checked_fill(fill) -> tf.Tensor:
     """The fill value as a uint8 scalar, once it is an integer in 0..255."""
+    if isinstance(fill, int) and 0 <= fill <= 255:
+        return tf.constant(fill, tf.uint8)
     fill = tf.convert_to_tensor(fill)
     if not fill.dtype.is_integer:
         raise ValueError(f"fill must be an integer in 0..255, got {fill.dtype.name}")
@@ -75,5 +79,10 @@ def _checked(values, allowed, message):
         if not allowed:
             raise ValueError(f"{message}, got {values.numpy()}")
         return values
-    with tf.control_dependencies([tf.debugging.Assert(allowed, [message + ", got", values])]):
+    with tf.control_dependencies([_assert(allowed, [message + ", got", values])]):
         return tf.identity(values)
+
+
+def _assert(condition, data) -> tf.Operation:
+    """Assert as one op of the graph; tf.debugging.Assert puts it into a tf.cond, which costs as much as an image."""
+    return tf.raw_ops.Assert(condition=condition, data=data, summarize=6)
