@@ -15,6 +15,7 @@ _HOMES = {
     "PairSampler": "metaaug_tf.policy.sampler",
     "MetaAugment": "metaaug_tf.meta.model",
     "meta_gradient": "metaaug_tf.meta.gradient",
+    "meta_gradient_agreement": "metaaug_tf.meta.agreement",
     "Examples": "metaaug_tf.data.examples",
     "Augmentation": "metaaug_tf.data.pipeline",
     "training_dataset": "metaaug_tf.data.pipeline",

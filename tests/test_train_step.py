@@ -208,3 +208,65 @@ def test_any_optimizer(optimizer):
     for seed in range(3):
         logs = model.train_step(helpers.random_batch(seed=seed))
     assert np.isfinite(float(logs["loss"])) and np.isfinite(float(logs["policy_gradient_norm"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": lambda labels, logits: tf.reduce_mean(cross_entropy(labels, logits))}, "one number for the whole"),
+        ({"meta_gradient": "forward"}, "exact, finite_difference, last_block"),
+        ({"meta_every": 0}, "at least 1, not 0"),
+    ],
+)
+def test_compile_refuses(changes, message):
+    model = ma.MetaAugment(helpers.tiny_task())
+    with pytest.raises(ma.UserError, match=message):
+        model.compile("sgd", **{"loss": "sparse_categorical_crossentropy", **changes})
+
+
+def test_compile_refuses_a_task_frozen_after_wrapping():
+    task = helpers.tiny_task()
+    model = ma.MetaAugment(task)
+    task.trainable = False
+    with pytest.raises(ma.UserError, match="no trainable variables"):
+        model.compile("sgd", loss="sparse_categorical_crossentropy")
+
+
+def test_an_empty_validation_batch_is_refused():
+    inputs, labels = helpers.random_batch(validation=0)
+    with pytest.raises(ma.UserError, match="validation batch is empty"):
+        compiled(helpers.tiny_task()).train_step((inputs, labels))
+
+
+def test_agreement_of_the_methods():
+    model, batch = compiled(helpers.tiny_task(), meta_gradient="last_block"), helpers.random_batch()
+    before = helpers.values_of(model.variables)
+    rows = ma.meta_gradient_agreement(model, batch)
+    assert set(rows) == {"finite_difference", "last_block"}
+    inputs, labels = batch
+    embedding = ma.transformation_embedding(inputs["pairs"], inputs["magnitudes"])
+    exact, cheap = (
+        np.concatenate(
+            [
+                gradient.numpy().ravel()
+                for gradient in ma.meta_gradient(
+                    model.task,
+                    model.policy_network,
+                    (inputs["images"], labels, embedding),
+                    (inputs["validation_images"], inputs["validation_labels"]),
+                    LEARNING_RATE,
+                    method=method,
+                )
+            ]
+        )
+        for method in ("exact", "finite_difference")
+    )
+    wanted = exact @ cheap / np.linalg.norm(exact) / np.linalg.norm(cheap)
+    assert rows["finite_difference"]["cosine"] == pytest.approx(wanted, abs=1e-5)
+    assert wanted > 0.99
+    error = np.linalg.norm(cheap - exact) / np.linalg.norm(exact)
+    assert rows["finite_difference"]["relative_error"] == pytest.approx(error, abs=1e-3)
+    for old, new in zip(before, helpers.values_of(model.variables), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(ma.UserError, match="policy network"):
+        ma.meta_gradient_agreement(ma.MetaAugment(helpers.tiny_task(), policy_network=None), batch)

@@ -17,8 +17,7 @@ def per_sample_loss(loss) -> PerSampleLoss:
         loss: a keras.losses.Loss, a function or a name that keras.losses.get knows.
 
     Raises:
-        UserError: nothing, or several losses, were given.
-        ValueError: the loss function returns a scalar (when called).
+        UserError: nothing, or several losses, were given, or (when called) the loss returns a scalar.
     """
     if loss is None or isinstance(loss, (list, tuple, dict)):
         raise UserError(f"MetaAugment weighs one loss per image; loss={loss!r} is not one loss")
@@ -29,12 +28,33 @@ def per_sample_loss(loss) -> PerSampleLoss:
     def losses(labels, predictions):
         values = tf.convert_to_tensor(unreduced(labels, predictions))
         if values.shape.rank == 0:
-            raise ValueError(
-                f"the loss {loss!r} returns one number for the whole batch; a loss for every sample is needed"
+            raise UserError(
+                f"the loss {loss!r} returns one number for the whole batch; a loss for every sample is needed "
+                "(as keras.losses.categorical_crossentropy returns, or any keras.losses.Loss holds)"
             )
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
 
     return losses
+
+
+def check_loss(losses: PerSampleLoss, predictions: tf.TensorSpec) -> None:
+    """Tries a loss on two examples, before training, with the two usual forms of labels.
+
+    Args:
+        losses: from per_sample_loss.
+        predictions: shape [B, ...] and dtype of the task's output; unknown sizes count as 1.
+
+    Raises:
+        UserError: it returns a scalar. A loss that takes labels of neither form is left to the first step.
+    """
+    values = tf.zeros([2, *(size or 1 for size in predictions.shape[1:])], predictions.dtype)
+    for labels in (tf.zeros(2, tf.int32), values):
+        try:
+            losses(labels, values)
+        except UserError:
+            raise
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError):
+            continue  # labels of the other form
 
 
 def default_loss(task: keras.Model) -> keras.losses.Loss:

@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.forward import Forward, Task, training_forward
-from metaaug_tf.meta.gradient import find_method, sample_weights
+from metaaug_tf.meta.gradient import MetaGradient, find_method, sample_weights
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, make_loop
-from metaaug_tf.meta.losses import per_sample_loss
+from metaaug_tf.meta.losses import check_loss, per_sample_loss
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
 from metaaug_tf.policy.sampler_update import SamplerUpdate
@@ -48,8 +48,7 @@ class MetaAugment(keras.Model):
         """
         kwargs.setdefault("name", "meta_augment")
         super().__init__(**kwargs)
-        if not task.trainable_variables:
-            raise UserError(f"the task model {task.name!r} has no trainable variables; nothing can be learned")
+        _refuse_frozen(task)
         self.task = task
         self._with_features = with_features(task, feature_layer)
         self.policy_network = PolicyNetwork() if policy_network == DEFAULT_POLICY else policy_network
@@ -90,13 +89,16 @@ class MetaAugment(keras.Model):
             **kwargs: run_eagerly, steps_per_execution.
 
         Raises:
-            UserError: an argument out of its range, or the mixed_float16 dtype policy.
+            UserError: an argument out of its range, a loss without a value for every sample, a task without
+                trainable variables, or the mixed_float16 dtype policy.
         """
+        _refuse_frozen(self.task)
         _refuse_float16(self.task)
         if meta_every < 1:
             raise UserError(f"meta_every is a number of steps, at least 1, not {meta_every}")
         self._method, self._meta_every = find_method(meta_gradient), meta_every
         self._task = Task(self._with_features, per_sample_loss(loss))
+        check_loss(self._task.losses, self.task.outputs[0])
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
         jit_compile = jit_compile and not kwargs.get("run_eagerly")
         super().compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs)
@@ -141,33 +143,49 @@ class MetaAugment(keras.Model):
         self._loss_tracker.update_state(tf.reduce_sum(weights * forward.losses))
         return self.compute_metrics(None, labels, forward.predictions, example_weights)
 
+    def policy_gradients(self, data, method) -> list[tf.Tensor]:
+        """The meta-gradient on one batch of the training dataset, by policy variable; changes nothing.
+
+        Args:
+            data: as train_step takes it.
+            method: a function of meta.gradient.METHODS.
+        """
+        inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
+        forward = training_forward(self._task, inputs["images"], labels, example_weights)
+        return self._meta_gradient(forward, inputs, method).gradients
+
     def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
         """Updates the policy when its turn has come; returns the weights [B] of the new policy."""
-        embedding = transformation_embedding(inputs["pairs"], inputs["magnitudes"])
-        validation = (inputs["validation_images"], inputs["validation_labels"])
-
-        def raw_weights():
-            return tf.cast(self.policy_network(forward.features, embedding), forward.losses.dtype)
-
-        def update_policy():
-            self._update_policy(forward, lambda: sample_weights(raw_weights(), self._normalise), validation)
-
         if self._meta_every == 1:
-            update_policy()
+            self._update_policy(forward, inputs)
         else:
             turn = tf.equal(self.optimizer.iterations.value % self._meta_every, 0)
-            tf.cond(turn, lambda: (update_policy(), tf.no_op())[1], tf.no_op)
-        raw = raw_weights()
+            tf.cond(turn, lambda: (self._update_policy(forward, inputs), tf.no_op())[1], tf.no_op)
+        raw = self._raw_weights(forward, inputs)
         self._health.observe_weights(raw)
         self.sampler.observe(inputs["pairs"], raw)
         return sample_weights(raw, self._normalise)
 
-    def _update_policy(self, forward: Forward, weights, validation) -> None:
-        learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
+    def _raw_weights(self, forward: Forward, inputs) -> tf.Tensor:
+        embedding = transformation_embedding(inputs["pairs"], inputs["magnitudes"])
+        return tf.cast(self.policy_network(forward.features, embedding), forward.losses.dtype)
+
+    def _update_policy(self, forward: Forward, inputs) -> None:
+        result = self._meta_gradient(forward, inputs, self._method)
         variables = self.policy_network.trainable_variables
-        result = self._method(forward, weights, variables, validation, learning_rate)
         self.policy_optimizer.apply_gradients(zip(result.gradients, variables, strict=True))
         self._health.observe_gradient(result.validation_loss, result.gradients)
+
+    def _meta_gradient(self, forward: Forward, inputs, method) -> MetaGradient:
+        validation = (inputs["validation_images"], inputs["validation_labels"])
+        if validation[0].shape[0] == 0:
+            raise UserError("the validation batch is empty; the policy learns from the loss on it")
+        learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
+
+        def weights():
+            return sample_weights(self._raw_weights(forward, inputs), self._normalise)
+
+        return method(forward, weights, self.policy_network.trainable_variables, validation, learning_rate)
 
     def fit(self, *args, callbacks=None, shuffle=False, **kwargs):
         """keras.Model.fit; the sampler is updated at each epoch's end, before the callbacks given see it.
@@ -199,6 +217,14 @@ class MetaAugment(keras.Model):
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing to build: Keras would call the model with the training dict, which the task can't take."""
+
+
+def _refuse_frozen(task: keras.Model) -> None:
+    if not task.trainable_variables:
+        raise UserError(
+            f"the task model {task.name!r} has no trainable variables; nothing can be learned. "
+            "Set trainable = True on the layers to train"
+        )
 
 
 def _refuse_float16(task: keras.Model) -> None:

@@ -21,27 +21,31 @@ class HealthGuard(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Remembers the epoch for messages."""
-        self._epoch = epoch
+        self._epoch, self._steps, self._share_sum, self._warned = epoch, 0, 0.0, False
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stops at the step whose loss is not finite.
+        """Stops at the step whose loss is not finite; warns, once an epoch, at one whose weights have collapsed.
 
         Raises:
             UserError: names the step; checkpoints written before it are untouched.
         """
-        if not math.isfinite(float((logs or {}).get("loss", 0.0))):
+        logs = logs or {}
+        if not math.isfinite(float(logs.get("loss", 0.0))):
             raise UserError(
                 f"the loss is not finite at step {batch + 1} of epoch {self._epoch + 1}; what was saved up to the last "
                 "checkpoint is kept. Lower --config.learning_rate, or look for broken images or labels in the data."
             )
+        if "effective_sample_size" in logs:
+            self._watch_weights(batch + 1, float(logs["effective_sample_size"]), float(logs["weight_max"]))
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Warns when the weights of this epoch say little about the images."""
-        logs = logs or {}
-        share, largest = logs.get("effective_sample_size", 1.0), logs.get("weight_max", 1.0)
-        if share < _LEAST_EFFECTIVE_SHARE or largest < _LEAST_WEIGHT:
+    def _watch_weights(self, steps: int, mean_share: float, largest: float) -> None:
+        # Logs hold the epoch's mean so far; two of them give the mean over the steps in between.
+        share = (mean_share * steps - self._share_sum) / (steps - self._steps)
+        self._steps, self._share_sum = steps, mean_share * steps
+        if not self._warned and (share < _LEAST_EFFECTIVE_SHARE or largest < _LEAST_WEIGHT):
+            self._warned = True
             warnings.warn(
-                f"the policy's weights have collapsed in epoch {epoch + 1} (effective share of the batch {share:.3f}, "
-                f"largest weight {largest:.2g}); try a lower policy_learning_rate",
+                f"the policy's weights have collapsed at step {steps} of epoch {self._epoch + 1} (effective share of "
+                f"the batch {share:.3f}, largest weight {largest:.2g}); try a lower policy_learning_rate",
                 stacklevel=2,
             )
