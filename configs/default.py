@@ -29,6 +29,10 @@ def get_config() -> ConfigDict:
             "validation_per_class": 0,
             "test_per_class": 0,
             "skip_corrupt": False,
+            "families": "shape,hue,angle",  # of glyphs
+            # For fair comparisons and experiments.
+            "train_on_validation": False,
+            "label_noise": 0.0,
             # Augmentation: pixels and grey levels.
             "padding": 4,
             "flip": True,
@@ -52,6 +56,7 @@ def get_config() -> ConfigDict:
             "meta_gradient": "exact",
             "meta_every": 1,
             "normalise_weights": True,
+            "weighting": "learned",  # equal, shuffled: for comparison, the weights do not count in training
             "sampler_epsilon": 0.1,
             "sampler_history_epochs": 5,
             # Run.

@@ -42,6 +42,7 @@ RULES: dict[str, Rule] = {
     "train_per_class": _at_least(0),
     "validation_per_class": _at_least(0),
     "test_per_class": _at_least(0),
+    "label_noise": _between(0, 1),
     "padding": _at_least(0),
     "cutout": _at_least(0),
     "fill": _between(0, 255),
@@ -59,6 +60,7 @@ RULES: dict[str, Rule] = {
     "policy_learning_rate": _between(1e-8, 100),
     "meta_gradient": _one_of("exact", "finite_difference", "last_block"),
     "meta_every": _at_least(1),
+    "weighting": _one_of("learned", "equal", "shuffled"),
     "sampler_epsilon": _between(0, 1),
     "sampler_history_epochs": _at_least(1),
 }

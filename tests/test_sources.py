@@ -28,6 +28,9 @@ SETTINGS = {
     "test_fraction": 0.2,
     "train_examples": 0,
     "skip_corrupt": False,
+    "families": "shape,hue,angle",
+    "train_on_validation": False,
+    "label_noise": 0.0,
 }
 FOLDER = SETTINGS | {"dataset": "folder"}
 PREPARED = Path(os.environ.get("METAAUG_TEST_DATA", Path(__file__).parents[2] / "shared" / "data" / "tfds")).resolve()

@@ -8,12 +8,15 @@ So operations on colour ruin the label of one family, turning and shearing that 
 of the third. Every drawing depends on (seed, set, class, index) alone.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.glyph_shapes import curve_points, draw_blobs, draw_strokes, hue_colours
 
 SIZE = 32  # pixels, height and width
+FAMILIES = ("shape", "hue", "angle")
 POOLS = ("train", "test")  # drawn independently; validation is held out of the first
 
 # Classes, and how many drawings of each where the settings name no number.
@@ -75,28 +78,33 @@ class _Draws:
         return deviation * self._normal[:, start : self._next_normal].reshape(-1, *shape)
 
 
-def glyph_class_names() -> tuple[str, ...]:
+def glyph_class_names(families: Sequence[str] = FAMILIES) -> tuple[str, ...]:
     """Names of all classes in the order of their numbers, such as "shape-03", "hue-2", "angle-5"."""
-    shapes = [f"shape-{k:02d}" for k in range(SHAPE_CLASSES)]
-    return (
-        *shapes,
+    names = [
+        *(f"shape-{k:02d}" for k in range(SHAPE_CLASSES)),
         *(f"hue-{k}" for k in range(HUE_CLASSES)),
         *(f"angle-{k}" for k in range(ANGLE_CLASSES)),
-    )
+    ]
+    return tuple(name for name in names if _family(name) in families)
 
 
-def glyph_families() -> tuple[str, ...]:
+def glyph_families(families: Sequence[str] = FAMILIES) -> tuple[str, ...]:
     """The family of every class: "shape", "hue" or "angle", in the order of the class numbers."""
-    return tuple(name.split("-")[0] for name in glyph_class_names())
+    return tuple(map(_family, glyph_class_names(families)))
 
 
-def draw_glyphs(seed: int, pool: str, per_class: int) -> Examples:
+def _family(class_name: str) -> str:
+    return class_name.split("-")[0]
+
+
+def draw_glyphs(seed: int, pool: str, per_class: int, families: Sequence[str] = FAMILIES) -> Examples:
     """Draw `per_class` images of every class.
 
     Args:
         seed: any whole number from 0; another seed gives other drawings and other characters.
         pool: "train" or "test"; the two hold different drawings of the same classes.
         per_class: images per class; the first ones are the same however many are asked for.
+        families: those of FAMILIES that are drawn; a class's drawings are the same with and without the others.
 
     Returns:
         Examples with uint8 [classes * per_class, 32, 32, 3] images, sorted by class.
@@ -105,6 +113,8 @@ def draw_glyphs(seed: int, pool: str, per_class: int) -> Examples:
     images = []
     for label, name in enumerate(glyph_class_names()):
         family, number = name.split("-")
+        if family not in families:
+            continue
         draws = _Draws(seed, POOLS.index(pool), label, per_class)
         if family == "shape":
             images.append(_draw_characters(draws, characters[int(number)]))

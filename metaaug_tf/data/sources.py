@@ -9,6 +9,7 @@ from typing import Any
 from metaaug_tf.data import glyphs
 from metaaug_tf.data.examples import Dataset, Examples
 from metaaug_tf.data.splits import cut_dataset
+from metaaug_tf.data.variations import vary
 from metaaug_tf.errors import UserError
 
 
@@ -28,7 +29,9 @@ def load_dataset(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
             validation_fraction: part of the training set held out, 0 for no rule;
             test_fraction: part of the images held out where there is no test set and no test_per_class;
             train_examples: images of the training set to keep, 0 for all;
-            skip_corrupt: leave out unreadable files of a folder and count them.
+            skip_corrupt: leave out unreadable files of a folder and count them;
+            families: of glyphs, separated by commas;
+            train_on_validation, label_noise: see data/variations.py.
         data_dir: the folder of images, or where TFDS keeps its datasets (None: its own default).
 
     Returns:
@@ -38,6 +41,10 @@ def load_dataset(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
         UserError: the settings or the data are not usable; says what to do.
     """
     check_settings(settings)
+    return vary(_load(settings, data_dir), settings)
+
+
+def _load(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
     if settings["dataset"] == "glyphs":
         return load_glyphs(settings)
     if settings["dataset"] == "folder":
@@ -91,6 +98,7 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
     from metaaug_tf.data.images import fit_image  # here, because importing TensorFlow takes seconds
 
     settings = dict(settings)
+    families = _chosen_families(settings["families"])
     settings["train_per_class"] = settings["train_per_class"] or glyphs.TRAIN_PER_CLASS
     settings["test_per_class"] = settings["test_per_class"] or glyphs.TEST_PER_CLASS
     if not (settings["validation_examples"] or settings["validation_fraction"]):
@@ -102,8 +110,16 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
                 f"--config.{pool}_per_class={settings[f'{pool}_per_class']}: glyphs draws at most "
                 f"{glyphs.MOST_PER_CLASS} images of a class."
             )
-        drawn = glyphs.draw_glyphs(settings["seed"], pool, settings[f"{pool}_per_class"])
+        drawn = glyphs.draw_glyphs(settings["seed"], pool, settings[f"{pool}_per_class"], families)
         images = fit_image(drawn.images, settings["image_size"], settings["channels"])
         pools.append(Examples(images.numpy(), drawn.labels))
     train, test = pools
-    return cut_dataset(train, test, glyphs.glyph_class_names(), settings, glyphs.glyph_families())
+    names = glyphs.glyph_class_names(families)
+    return cut_dataset(train, test, names, settings, glyphs.glyph_families(families))
+
+
+def _chosen_families(text: str) -> list[str]:
+    families = [name.strip() for name in text.split(",")]
+    if not set(families) <= set(glyphs.FAMILIES):
+        raise UserError(f"--config.families={text}: some of {','.join(glyphs.FAMILIES)}, separated by commas.")
+    return families

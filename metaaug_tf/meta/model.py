@@ -9,6 +9,7 @@ from metaaug_tf.meta.gradient import MetaGradient, find_method, sample_weights
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, make_loop
 from metaaug_tf.meta.losses import check_loss, per_sample_loss
+from metaaug_tf.meta.weighting import find_weighting
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
 from metaaug_tf.policy.sampler_update import SamplerUpdate
@@ -70,6 +71,7 @@ class MetaAugment(keras.Model):
         meta_gradient="exact",
         meta_every=1,
         normalise_weights=True,
+        weighting="learned",
         inner_learning_rate=None,
         jit_compile=True,
         **kwargs,
@@ -84,6 +86,7 @@ class MetaAugment(keras.Model):
             meta_gradient: how the meta-gradient is taken, a name in meta.gradient.METHODS.
             meta_every: the policy is updated every so many steps; its weights count in every step.
             normalise_weights: weights sum to 1 over the batch; otherwise they are divided by the batch size.
+            weighting: a name in meta.weighting.WEIGHTINGS: what becomes of the learned weights in the task's update.
             inner_learning_rate: alpha of the virtual update; by default the task optimizer's present rate.
             jit_compile: compile the step with XLA (on one replica).
             **kwargs: run_eagerly, steps_per_execution.
@@ -99,6 +102,7 @@ class MetaAugment(keras.Model):
         self._method, self._meta_every = find_method(meta_gradient), meta_every
         self._task = Task(self._with_features, per_sample_loss(loss))
         check_loss(self._task.losses, self.task.outputs[0])
+        self._weighting = find_weighting(weighting)
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
         jit_compile = jit_compile and not kwargs.get("run_eagerly")
         super().compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs)
@@ -164,7 +168,7 @@ class MetaAugment(keras.Model):
         raw = self._raw_weights(forward, inputs)
         self._health.observe_weights(raw)
         self.sampler.observe(inputs["pairs"], raw)
-        return sample_weights(raw, self._normalise)
+        return self._weighting(sample_weights(raw, self._normalise), self.optimizer.iterations.value)
 
     def _raw_weights(self, forward: Forward, inputs) -> tf.Tensor:
         embedding = transformation_embedding(inputs["pairs"], inputs["magnitudes"])

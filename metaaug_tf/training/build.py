@@ -41,6 +41,7 @@ def build_model(
         meta_gradient=config["meta_gradient"],
         meta_every=config["meta_every"],
         normalise_weights=config["normalise_weights"],
+        weighting=config["weighting"],
         jit_compile=config["jit_compile"],
     )
     return model

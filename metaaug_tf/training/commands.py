@@ -122,6 +122,7 @@ def _summary(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[
         "input_bound_fraction": median(row["input_bound_fraction"] for row in steady),
         "step_ratio": None,
         "training_seconds": sum(row["seconds"] for row in rows),
+        "training_cpu_seconds": sum(row["cpu_seconds"] for row in rows),
         "parameters": model.task.count_params(),
         "skipped_images": data.skipped,
         "command": shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]]),

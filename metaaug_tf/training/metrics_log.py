@@ -30,21 +30,22 @@ class MetricsLog(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the epoch's clock."""
         self.model.input_clock.read_and_reset()
-        self._started = self._last_batch = time.monotonic()
+        self._started = self._last_batch = _clocks()
 
     def on_train_batch_end(self, batch, logs=None):
         """Notes when the last batch ended, so that validation does not count as training."""
-        self._last_batch = time.monotonic()
+        self._last_batch = _clocks()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the row."""
-        seconds = max(self._last_batch - self._started, 1e-9)
+        seconds, cpu_seconds = (max(b - a, 1e-9) for a, b in zip(self._started, self._last_batch, strict=True))
         waited = self.model.input_clock.read_and_reset()
         row = {
             "epoch": epoch,
             **{key: finite_or_none(float(value)) for key, value in (logs or {}).items()},
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
             "images_per_second": self._images / seconds,
             "input_bound_fraction": min(1.0, waited / seconds),
         }
@@ -52,6 +53,11 @@ class MetricsLog(keras.callbacks.Callback):
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _clocks() -> tuple[float, float]:
+    """Time on the wall and the CPU time of this process, in seconds; other processes slow down only the first."""
+    return time.monotonic(), time.process_time()
 
 
 def finite_or_none(value: float) -> float | None:

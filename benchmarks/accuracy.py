@@ -1,0 +1,127 @@
+"""What accuracy the policies buy, at what cost: every policy in the same code, budget and data, over several seeds.
+
+    python benchmarks/accuracy.py --data_dir=DIR --suites glyphs omniglot --seeds 0 1 2 --rows docs/results.json
+
+Each run is the command in its row, in a folder of its own under --workdir; a finished one is not repeated, so an
+interrupted benchmark goes on. The baselines train on the validation images as well, as one would who needs none for a
+policy. Rows are added to --rows as runs finish; `--table` prints means, deviations and costs from them.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SUITES = {
+    "glyphs": ["--dataset=glyphs"],
+    "omniglot": ["--dataset=omniglot", "--config.split=small1", "--config.epochs=20"],
+    "omniglot, 5 a character": [
+        "--dataset=omniglot",
+        "--config.split=small1",
+        "--config.train_per_class=5",
+        "--config.validation_per_class=1",
+        "--config.epochs=40",
+    ],
+    "cifar10, 4,000 images": [
+        "--dataset=cifar10",
+        "--config.train_examples=4000",
+        "--config.depth=10",
+        "--config.width=1",
+        "--config.batch_size=64",
+        "--config.validation_batch_size=64",
+        "--config.epochs=30",
+    ],
+}
+_BASELINE = ["--config.train_on_validation=True"]
+POLICIES = {
+    "none": ["--policy=none", *_BASELINE],
+    "randaugment": ["--policy=randaugment", *_BASELINE],
+    "trivialaugment": ["--policy=trivialaugment", *_BASELINE],
+    "uniform": ["--policy=uniform", *_BASELINE],
+    "metaaugment": ["--policy=metaaugment"],
+    "metaaugment, cheap": [
+        "--policy=metaaugment",
+        "--config.meta_gradient=finite_difference",
+        "--config.meta_every=8",
+    ],
+}
+# What learns what, and from how much: on glyphs, against `metaaugment` above.
+ABLATIONS = {
+    "weights without sampler": ["--config.sampler_epsilon=1"],
+    "sampler without weights": ["--config.weighting=equal"],
+    "weights shuffled": ["--config.weighting=shuffled"],
+    "validation 1 %": ["--config.validation_per_class=1"],
+    "validation 5 %": ["--config.validation_per_class=5"],
+    "validation 10 %": ["--config.validation_per_class=9"],
+    "epsilon 0": ["--config.sampler_epsilon=0"],
+    "epsilon 0.5": ["--config.sampler_epsilon=0.5"],
+    "label noise 20 %": ["--config.label_noise=0.2"],
+    "label noise 20 %, uniform": ["--policy=uniform", "--config.label_noise=0.2", *_BASELINE],
+    "additive head": ["--config.policy_head=additive"],
+}
+
+
+def run(name, suite, flags, seed, arguments):
+    """Trains once, or reads what a finished run left; the row."""
+    slug = "".join(c if c.isalnum() else "-" for c in f"{suite} {name}")
+    folder = arguments.workdir / f"{slug}-{seed}"
+    command = [*SUITES[suite], *flags, f"--seed={seed}", *arguments.flags]
+    if not (folder / "summary.json").exists():
+        data = [f"--data_dir={arguments.data_dir}"] if arguments.data_dir and suite != "glyphs" else []
+        program = [sys.executable, "-m", "metaaug_tf.main", *command, *data, f"--workdir={folder}"]
+        with (arguments.workdir / f"{slug}-{seed}.log").open("w") as log:
+            subprocess.run(program, check=True, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    summary = json.loads((folder / "summary.json").read_text())
+    kept = ("epochs", "test_accuracy", "training_seconds", "training_cpu_seconds")
+    command = "python -m metaaug_tf.main " + " ".join(command)
+    return {"suite": suite, "name": name, "seed": seed, **{key: summary[key] for key in kept}, "command": command}
+
+
+def add_row(path, row):
+    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = [old for old in rows if any(old[key] != row[key] for key in ("suite", "name", "seed"))]
+    path.write_text(json.dumps([*rows, row], indent=1) + "\n")
+
+
+def print_table(rows):
+    for suite in dict.fromkeys(row["suite"] for row in rows):
+        print(f"\n| {suite} | seeds | epochs | test accuracy | deviation | time of none's |\n" + "| --- " * 6 + "|")
+        here = [row for row in rows if row["suite"] == suite]
+        cost = {row["seed"]: row["training_cpu_seconds"] for row in here if row["name"] == "none"}
+        for name in dict.fromkeys(row["name"] for row in here):
+            own = [row for row in here if row["name"] == name]
+            accuracy = [row["test_accuracy"] for row in own]
+            spread = f"{statistics.stdev(accuracy):.4f}" if len(own) > 1 else "-"
+            ratios = [row["training_cpu_seconds"] / cost[row["seed"]] for row in own if row["seed"] in cost]
+            ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
+            mean = statistics.mean(accuracy)
+            print(f"| {name} | {len(own)} | {own[0]['epochs']} | {mean:.4f} | {spread} | {ratio} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=[*POLICIES, *ABLATIONS])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data_dir", help="where TFDS keeps its datasets")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--rows", type=Path, default=Path("docs/results.json"))
+    parser.add_argument("--table", action="store_true", help="only print what --rows holds")
+    arguments, arguments.flags = parser.parse_known_args()
+    if not arguments.table:
+        arguments.workdir.mkdir(parents=True, exist_ok=True)
+        for seed in arguments.seeds:
+            for suite in arguments.suites:
+                for name in arguments.policies:
+                    row = run(name, suite, (POLICIES | ABLATIONS)[name], seed, arguments)
+                    add_row(arguments.rows, row)
+                    print(f"{suite}, {name}, seed {seed}: {row['test_accuracy']:.4f}", flush=True)
+    print_table(json.loads(arguments.rows.read_text()))
+
+
+if __name__ == "__main__":
+    main()
