@@ -160,11 +160,15 @@ class MetaAugment(keras.Model):
 
     def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
         """Updates the policy when its turn has come; returns the weights [B] of the new policy."""
-        if self._meta_every == 1:
+
+        def update():
             self._update_policy(forward, inputs)
+            return tf.no_op()
+
+        if self._meta_every == 1:
+            update()
         else:
-            turn = tf.equal(self.optimizer.iterations.value % self._meta_every, 0)
-            tf.cond(turn, lambda: (self._update_policy(forward, inputs), tf.no_op())[1], tf.no_op)
+            tf.cond(tf.equal(self.optimizer.iterations.value % self._meta_every, 0), update, tf.no_op)
         raw = self._raw_weights(forward, inputs)
         self._health.observe_weights(raw)
         self.sampler.observe(inputs["pairs"], raw)
