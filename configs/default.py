@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
             "validation_batch_size": 128,
             # Data: 0 means "not used"; image_size 0 leaves the images as they are.
             "split": "",
+            "stream": False,  # leave the images of a TFDS dataset of JPEGs in its files; random-resized crop
             "image_size": 32,
             "channels": 3,
             "train_examples": 0,

@@ -23,8 +23,8 @@ def test_config_passes_the_checks_and_its_docstring_promises(name):
 
 
 def test_a_dataset_without_a_config_gets_the_defaults():
-    config = config_for("svhn_cropped")
-    assert config.dataset == "svhn_cropped" and config.epochs == config_for("default").epochs
+    config = config_for("rock_paper_scissors")
+    assert config.dataset == "rock_paper_scissors" and config.epochs == config_for("default").epochs
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ class Augmentation:
         cutout: side of the square cut out, in pixels; 0 = none.
         fill: 0..255, the value of pixels that come from outside the image.
         randaugment_magnitude: 0..10, for the randaugment policy.
+        transforms_per_sample: how often each image is in a batch, each time augmented anew (Hoffer et al., arXiv
+            1901.09335); a batch then has batch_size * transforms_per_sample images.
     """
 
     policy: str = "metaaugment"
@@ -37,6 +39,7 @@ class Augmentation:
     cutout: int = 0
     fill: int = 128
     randaugment_magnitude: float = 9.0
+    transforms_per_sample: int = 1
 
 
 def training_dataset(
@@ -88,8 +91,10 @@ def training_dataset(
         )
 
     def load(epoch, probabilities, train_indices, validation_indices):
-        images = tf.gather(arrays[0], train_indices)
-        images, pairs, magnitudes = augment(images, train_indices, seed, epoch, probabilities, augmentation)
+        draws = repeated(train_indices, len(train), augmentation.transforms_per_sample)
+        chosen = draws % len(train)
+        images = tf.gather(arrays[0], chosen)
+        images, pairs, magnitudes = augment(images, draws, seed, epoch, probabilities, augmentation)
         inputs = {
             "images": images,
             "pairs": pairs,
@@ -97,11 +102,16 @@ def training_dataset(
             "validation_images": tf.gather(arrays[2], validation_indices),
             "validation_labels": tf.gather(arrays[3], validation_indices),
         }
-        return inputs, tf.gather(arrays[1], train_indices)
+        return inputs, tf.gather(arrays[1], chosen)
 
     batches = tf.data.Dataset.range(1).flat_map(epoch_of_indices).skip(first_step)
     batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.apply(tf.data.experimental.assert_cardinality(steps - first_step)).prefetch(2)
+
+
+def repeated(indices: tf.Tensor, count: int, times: int) -> tf.Tensor:
+    """Indices int64 [times * B] for draws: the given ones [B] below `count`, then again from `count` on, and so on."""
+    return tf.concat([indices + number * count for number in range(times)], axis=0)
 
 
 def augment(images, indices, seed, epoch, probabilities, settings: Augmentation):

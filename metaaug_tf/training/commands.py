@@ -20,6 +20,7 @@ from metaaug_tf.files import write_json
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.folder import write_network
 from metaaug_tf.report.page import write_report
+from metaaug_tf.training.averaging import averaging_callbacks, use_averages
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
 from metaaug_tf.training.guard import HealthGuard
@@ -87,6 +88,7 @@ def _fit(model, dataset, data: Dataset, config, run: RunFolder, checkpoints, fir
             MetricsLog(run.metrics, images_per_epoch, first_epoch),
             SamplerLog(run.policy),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+            *averaging_callbacks(config),
             checkpoints,
         ],
     )
@@ -94,6 +96,7 @@ def _fit(model, dataset, data: Dataset, config, run: RunFolder, checkpoints, fir
 
 def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[str, Any]:
     """Saves what was learned and exports it; returns the summary."""
+    use_averages(model)
     write_json(run.classes, {"class_names": data.class_names, "families": data.families})
     if model.policy_network is not None:
         write_network(run.policy, model.policy_network, model.feature_width)
@@ -143,6 +146,7 @@ def _restored(workdir: Path, data_dir: str | None) -> tuple[MetaAugment, Dataset
     model = build_model(config, len(data.class_names), data.train.images.shape[1:], 1)
     if not Checkpoints(model, run.checkpoints).restore():
         raise UserError(f"{workdir} has no checkpoint yet; train it first")
+    use_averages(model)
     return model, data, run
 
 
