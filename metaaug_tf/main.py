@@ -26,8 +26,9 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_string(
         "dataset",
         "glyphs",
-        "glyphs (made by the package), omniglot, cifar10, cifar100, any other TFDS image-classification dataset, "
-        "or folder (with --data_dir=DIR holding train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png).",
+        "glyphs (made by the package), omniglot, cifar10, cifar100, svhn_cropped, imagenet2012, any other TFDS "
+        "image-classification dataset, or folder (with --data_dir=DIR holding train/CLASS/*.png and test/CLASS/*.png, "
+        "or only CLASS/*.png).",
     )
     flags.DEFINE_string("data_dir", None, "Where the data are: the TFDS folder, or the folder of images.")
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/DATASET-POLICY-SEED.")
@@ -36,6 +37,9 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_list("compare", [], "With --mode=report: other runs' folders to set beside this one.")
     flags.DEFINE_enum(
         "mode", "train", MODES, "train; or, on a finished run: evaluate, export, report (needs --workdir)."
+    )
+    flags.DEFINE_bool(
+        "check_data", False, "Only say what data are there and what is missing, with a contact sheet in the workdir."
     )
     config_flags.DEFINE_config_dict("config", config_for(dataset), lock_config=True)
 
@@ -91,7 +95,9 @@ def parse() -> None:
 def help_text() -> str:
     """What --help prints: the flags, then the settings with the defaults of the dataset named."""
     dataset = dataset_in(sys.argv[1:])
-    own = [FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare")]
+    own = [
+        FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "check_data")
+    ]
     lines = [
         __doc__.splitlines()[0],
         "",
@@ -134,7 +140,12 @@ def run() -> None:
         tf.config.list_physical_devices()
         from metaaug_tf.training import commands
 
-    if FLAGS.mode == "train":
+    if FLAGS.check_data:
+        from metaaug_tf.data.check import check_data
+
+        name = f"contact_sheet_{config['dataset'].replace('/', '_').replace(':', '_')}.png"
+        print(check_data(config, FLAGS.data_dir, Path(FLAGS.workdir or "runs") / name))
+    elif FLAGS.mode == "train":
         commands.train(config, workdir, FLAGS.data_dir)
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)

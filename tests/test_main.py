@@ -141,10 +141,12 @@ BAD_INPUT = [
 ]
 
 
+OWN_FLAGS = ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "check_data", "config")
+
+
 def in_process(arguments, monkeypatch, capfd):
     """Exit code and stderr of the command line without the seconds that starting TensorFlow anew takes."""
-    own = ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "config")
-    for name in [name for name in main.FLAGS if name in own or name.startswith("config.")]:
+    for name in [name for name in main.FLAGS if name in OWN_FLAGS or name.startswith("config.")]:
         delattr(main.FLAGS, name)
     monkeypatch.setattr(sys, "argv", ["metaaug_tf", *map(str, arguments)])
     code = main.main()

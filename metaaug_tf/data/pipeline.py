@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
+from metaaug_tf.data.in_memory import InMemory, shuffled_passes
+from metaaug_tf.data.stream import StreamedExamples
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops import apply_pairs
 from metaaug_tf.policy.sampler import PairSampler
@@ -13,9 +15,7 @@ from metaaug_tf.standard import crop_and_flip, cutout
 from metaaug_tf.transform import draw_transformations
 
 # Streams of random numbers that must not coincide: one for each use of the run's seed.
-_TRAIN_ORDER, _VALIDATION_ORDER = 1, 2
-# More passes over the validation images than one epoch can take; keeps the seeds of epochs apart.
-_PASSES_PER_EPOCH = 1 << 20
+_TRAIN_ORDER, _VALIDATION_ORDER, _ORDERS = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Augmentation:
 
 
 def training_dataset(
-    train: Examples,
+    train: Examples | StreamedExamples,
     validation: Examples,
     sampler: PairSampler,
     *,
@@ -60,7 +60,7 @@ def training_dataset(
     not full is left out. Batch v of the validation images follows batch v - 1 in an endless shuffled stream.
 
     Args:
-        train: examples to learn from.
+        train: examples to learn from, in memory or in files.
         validation: examples that the policy is judged by; they are not augmented.
         sampler: the model's.
         batch_size: training images a step, at most len(train).
@@ -80,38 +80,33 @@ def training_dataset(
     _check(train, validation, batch_size, validation_batch_size)
     steps = len(train) // batch_size
     validation_batch_size = min(validation_batch_size, len(validation))
-    arrays = [tf.constant(array) for array in (train.images, train.labels, validation.images, validation.labels)]
+    source = InMemory(train) if isinstance(train, Examples) else train
+    judges = [tf.constant(array) for array in (validation.images, validation.labels)]
+    times = augmentation.transforms_per_sample
 
-    def epoch_of_indices(_):
+    def epoch_of_batches(_):
         epoch = sampler.epoch.value
-        train_order = _order(len(train), steps, batch_size, [seed, _TRAIN_ORDER], epoch)
-        validation_order = _order(len(validation), steps, validation_batch_size, [seed, _VALIDATION_ORDER], epoch)
-        return tf.data.Dataset.from_tensor_slices((train_order, validation_order)).map(
-            lambda t, v: (epoch, sampler.probabilities.value, t, v)
-        )
+        order = source.order(seed * _ORDERS + _TRAIN_ORDER, epoch, steps, batch_size)
+        key = seed * _ORDERS + _VALIDATION_ORDER
+        validation_order = shuffled_passes(len(validation), steps, validation_batch_size, key, epoch)
+        both = tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(validation_order)))
+        return both.map(lambda batch, v: (epoch, sampler.probabilities.value, batch, v))
 
-    def load(epoch, probabilities, train_indices, validation_indices):
-        draws = repeated(train_indices, len(train), augmentation.transforms_per_sample)
-        chosen = draws % len(train)
-        images = tf.gather(arrays[0], chosen)
+    def load(epoch, probabilities, batch, validation_indices):
+        draws, images, labels = source.load(batch, times, seed, epoch)
         images, pairs, magnitudes = augment(images, draws, seed, epoch, probabilities, augmentation)
         inputs = {
             "images": images,
             "pairs": pairs,
             "magnitudes": magnitudes,
-            "validation_images": tf.gather(arrays[2], validation_indices),
-            "validation_labels": tf.gather(arrays[3], validation_indices),
+            "validation_images": tf.gather(judges[0], validation_indices),
+            "validation_labels": tf.gather(judges[1], validation_indices),
         }
-        return inputs, tf.gather(arrays[1], chosen)
+        return inputs, labels
 
-    batches = tf.data.Dataset.range(1).flat_map(epoch_of_indices).skip(first_step)
+    batches = tf.data.Dataset.range(1).flat_map(epoch_of_batches).skip(first_step)
     batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.apply(tf.data.experimental.assert_cardinality(steps - first_step)).prefetch(2)
-
-
-def repeated(indices: tf.Tensor, count: int, times: int) -> tf.Tensor:
-    """Indices int64 [times * B] for draws: the given ones [B] below `count`, then again from `count` on, and so on."""
-    return tf.concat([indices + number * count for number in range(times)], axis=0)
 
 
 def augment(images, indices, seed, epoch, probabilities, settings: Augmentation):
@@ -142,26 +137,18 @@ def augment(images, indices, seed, epoch, probabilities, settings: Augmentation)
     return images, pairs, magnitudes
 
 
-def evaluation_dataset(examples: Examples, batch_size: int = 256) -> tf.data.Dataset:
+def evaluation_dataset(examples: Examples | StreamedExamples, batch_size: int = 256) -> tf.data.Dataset:
     """All examples once, in order, as (images uint8 [B, H, W, C], labels int32 [B])."""
-    dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
+    if isinstance(examples, Examples):
+        dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
+    else:
+        dataset = examples.in_order()
     return dataset.batch(batch_size).prefetch(2)
 
 
-def _order(count: int, steps: int, size: int, seed: list[int], epoch: tf.Tensor) -> tf.Tensor:
-    """int64 [steps, size]: as many shuffled passes over 0..count-1 as the steps need."""
-    passes = -(-steps * size // count)
-    numbers = tf.range(count, dtype=tf.int64)
-
-    def shuffled(number):
-        key = [tf.constant(seed[0] * 4 + seed[1], tf.int64), epoch * _PASSES_PER_EPOCH + number]
-        return tf.random.experimental.stateless_shuffle(numbers, tf.stack(key))
-
-    orders = tf.map_fn(shuffled, tf.range(passes, dtype=tf.int64))
-    return tf.reshape(tf.reshape(orders, [-1])[: steps * size], [steps, size])
-
-
-def _check(train: Examples, validation: Examples, batch_size: int, validation_batch_size: int) -> None:
+def _check(
+    train: Examples | StreamedExamples, validation: Examples, batch_size: int, validation_batch_size: int
+) -> None:
     if batch_size < 1 or validation_batch_size < 1:
         raise UserError(f"batch sizes are at least 1, not {batch_size} and {validation_batch_size}")
     if len(train) < batch_size:

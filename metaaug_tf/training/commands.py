@@ -45,7 +45,7 @@ def train(config: Mapping[str, Any], workdir: Path, data_dir: str | None) -> Non
         return
     data = load_dataset(config, data_dir)
     batches_per_epoch = len(data.train) // config["batch_size"]
-    model = build_model(config, len(data.class_names), data.train.images.shape[1:], max(1, batches_per_epoch))
+    model = build_model(config, len(data.class_names), data.train.image_shape, max(1, batches_per_epoch))
     dataset = training_dataset(
         data.train,
         data.validation,
@@ -143,7 +143,7 @@ def _restored(workdir: Path, data_dir: str | None) -> tuple[MetaAugment, Dataset
     run = RunFolder(workdir)
     config = run.read_config()
     data = load_dataset(config, data_dir)
-    model = build_model(config, len(data.class_names), data.train.images.shape[1:], 1)
+    model = build_model(config, len(data.class_names), data.train.image_shape, 1)
     if not Checkpoints(model, run.checkpoints).restore():
         raise UserError(f"{workdir} has no checkpoint yet; train it first")
     use_averages(model)
