@@ -2,8 +2,6 @@
 
 import io
 
-import helpers
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -180,16 +178,6 @@ def test_repeated_images_have_crops_of_their_own(load):
     assert images.shape == (8, 16, 16, 3)
     np.testing.assert_array_equal(labels[:4], labels[4:])
     np.testing.assert_array_equal(numbers(images[:4]), numbers(images[4:]))
-
-
-def test_two_meta_steps_from_files(load):
-    data = load()
-    model = ma.MetaAugment(helpers.tiny_task(CLASSES, 16), ma.PolicyNetwork(hidden_units=3))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.1), loss=loss, jit_compile=False)
-    dataset = ma.training_dataset(data.train, data.validation, model.sampler, batch_size=16, validation_batch_size=4)
-    history = model.fit(dataset, epochs=1, verbose=0, validation_data=ma.evaluation_dataset(data.test))
-    assert int(model.optimizer.iterations) == 2 and np.isfinite(history.history["val_loss"][0])
 
 
 @pytest.mark.parametrize(
