@@ -1,5 +1,8 @@
 """MetaAugment: a Keras model that trains a classifier and its augmentation policy together."""
 
+import functools
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -133,12 +136,26 @@ class MetaAugment(keras.Model):
         return metrics if self._health is None or self._evaluating else metrics + self._health.metrics
 
     def train_step(self, data):
-        """One step of method.md: virtual update, policy update, real update with the new weights."""
+        """One step of method.md: virtual update, policy update when its turn has come, real update."""
+        if self._meta_every == 1:
+            return self._step(data, update_policy=True)
+        return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in self._kinds_of_step()])
+
+    def _kinds_of_step(self) -> list[Callable]:
+        return [functools.partial(self._step, update_policy=update) for update in (False, True)]
+
+    def _turn(self) -> tf.Tensor:
+        """1 where the next step is to update the policy, else 0: int32 scalar."""
+        return tf.cast(tf.equal(self.optimizer.iterations.value % self._meta_every, 0), tf.int32)
+
+    def _step(self, data, update_policy: bool):
         inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
         forward = training_forward(self._task, inputs["images"], labels, example_weights)
         if self.policy_network is None:
             weights = tf.ones_like(forward.losses) / tf.cast(tf.size(forward.losses), forward.losses.dtype)
         else:
+            if update_policy:
+                self._update_policy(forward, inputs)
             weights = self._learned_weights(forward, inputs)
         gradients = forward.regularised_gradient(weights)
         self.optimizer.apply_gradients(zip(gradients, self.task.trainable_variables, strict=True))
@@ -159,16 +176,7 @@ class MetaAugment(keras.Model):
         return self._meta_gradient(forward, inputs, method).gradients
 
     def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
-        """Updates the policy when its turn has come; returns the weights [B] of the new policy."""
-
-        def update():
-            self._update_policy(forward, inputs)
-            return tf.no_op()
-
-        if self._meta_every == 1:
-            update()
-        else:
-            tf.cond(tf.equal(self.optimizer.iterations.value % self._meta_every, 0), update, tf.no_op)
+        """The weights [B] of the present policy, which health metrics and sampler take note of."""
         raw = self._raw_weights(forward, inputs)
         self._health.observe_weights(raw)
         self.sampler.observe(inputs["pairs"], raw)
@@ -220,7 +228,8 @@ class MetaAugment(keras.Model):
     def make_train_function(self, force=False):
         """Builds what fit calls for every batch (see meta/loop.py)."""
         if getattr(self, "train_function", None) is None or force:
-            self.train_function = make_loop(self, self.train_step, self.input_clock)
+            kinds, turn = ([self.train_step], None) if self._meta_every == 1 else (self._kinds_of_step(), self._turn)
+            self.train_function = make_loop(self, kinds, self.input_clock, turn)
         return self.train_function
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
