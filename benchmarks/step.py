@@ -161,17 +161,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default="16-2,28-2", help="DEPTH-WIDTH of WideResNets, comma-separated")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--variants", default=",".join([*VARIANTS, "naive"]).replace(", every", "; every"))
+    parser.add_argument("--variants", nargs="+", default=[*VARIANTS, "naive"], choices=[*VARIANTS, "naive"])
     parser.add_argument("--count", action="store_true", help="count convolutions instead of timing")
     arguments = parser.parse_args()
-    names = [name.replace("; every", ", every") for name in arguments.variants.split(",")]
     for network in arguments.networks.split(","):
         depth, width = map(int, network.split("-"))
         if arguments.count:
             for name in ("plain", "exact", "finite_difference", "last_block"):
                 print(f"WRN-{network} {name:20s}{count_convolutions(depth, width, name):5d} convolutions")
             continue
-        print_table(depth, width, *measure(depth, width, arguments.rounds, names))
+        print_table(depth, width, *measure(depth, width, arguments.rounds, arguments.variants))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of the process with all variants: {peak:.1f} GiB")
 
