@@ -56,7 +56,7 @@ def random_batch(size):
 def make_model(depth, width, variant):
     """A fresh network, compiled for training."""
     keras.utils.set_random_seed(0)
-    settings = dict(variant)
+    settings = {"jit_compile": True, **variant}
     policy = {key: settings.pop(key) for key in ("policy_network",) if key in settings}
     model = ma.MetaAugment(ma.wide_resnet(depth, width, CLASSES, (32, 32, 3)), **policy)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "adam", loss=loss(), **settings)

@@ -60,7 +60,7 @@ def get_config() -> ConfigDict:
             "sampler_epsilon": 0.1,
             "sampler_history_epochs": 5,
             # Run.
-            "jit_compile": True,
+            "jit_compile": "auto",
             "measure_step_ratio": False,
         }
     )

@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "meta_gradient": _one_of("exact", "finite_difference", "last_block"),
     "meta_every": _at_least(1),
     "weighting": _one_of("learned", "equal", "shuffled"),
+    "jit_compile": _one_of("auto", "True", "False"),
     "sampler_epsilon": _between(0, 1),
     "sampler_history_epochs": _at_least(1),
 }

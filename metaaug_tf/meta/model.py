@@ -76,7 +76,7 @@ class MetaAugment(keras.Model):
         normalise_weights=True,
         weighting="learned",
         inner_learning_rate=None,
-        jit_compile=True,
+        jit_compile="auto",
         **kwargs,
     ):
         """Configures training; the arguments not named here are keras.Model.compile's.
@@ -91,7 +91,8 @@ class MetaAugment(keras.Model):
             normalise_weights: weights sum to 1 over the batch; otherwise they are divided by the batch size.
             weighting: a name in meta.weighting.WEIGHTINGS: what becomes of the learned weights in the task's update.
             inner_learning_rate: alpha of the virtual update; by default the task optimizer's present rate.
-            jit_compile: compile the step with XLA (on one replica).
+            jit_compile: compile the step with XLA (on one replica); "auto" does where there is a GPU. On a CPU
+                TensorFlow's own convolutions are quicker than XLA's (docs/meta-gradient.md).
             **kwargs: run_eagerly, steps_per_execution.
 
         Raises:
@@ -107,6 +108,8 @@ class MetaAugment(keras.Model):
         check_loss(self._task.losses, self.task.outputs[0])
         self._weighting = find_weighting(weighting)
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
+        if jit_compile == "auto":
+            jit_compile = bool(tf.config.list_logical_devices("GPU"))
         jit_compile = jit_compile and not kwargs.get("run_eagerly")
         super().compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs)
         # Both are built now, each on its own variables: restoring a checkpoint into an optimizer that is not
