@@ -51,7 +51,7 @@ def make_loop(
     """
     strategy, count = model.distribute_strategy, model.steps_per_execution
     if model.jit_compile and strategy.num_replicas_in_sync == 1 and not model.run_eagerly:
-        steps = [tf.function(step, jit_compile=True, reduce_retracing=True) for step in steps]
+        steps = [tf.function(step, jit_compile=True, reduce_retracing=True, autograph=False) for step in steps]
 
     def take_step(batch):
         branches = [functools.partial(strategy.run, step, args=(batch,)) for step in steps]
