@@ -88,6 +88,7 @@ def _training_dataset(model: MetaAugment, data: Dataset, config, first_step: int
         validation_batch_size=config["validation_batch_size"],
         seed=config["seed"],
         first_step=first_step,
+        classes=len(data.class_names),
         augmentation=augmentation_from(config),
     )
 

@@ -51,14 +51,15 @@ def fit_resumably(
     stateful = [callback for callback in callbacks if has_state(callback)]
     others = [callback for callback in callbacks if not has_state(callback)]
     checkpoints.follow(stateful)
+    params = {"verbose": verbose, "epochs": epochs, "steps": None}
     listed = _OneTraining(
-        [*stateful, checkpoints, *others], add_history=True, add_progbar=verbose != 0, verbose=verbose, model=model
+        [*stateful, checkpoints, *others], add_history=True, add_progbar=verbose != 0, model=model, **params
     )
     listed.begin()
     position, stopped = checkpoints.position, checkpoints.stopped_early
 
     def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
-        listed.set_params({"verbose": verbose, "epochs": epochs, "steps": int(dataset.cardinality())})
+        listed.set_params({**params, "steps": int(dataset.cardinality())})
         build_metrics(model, dataset.element_spec)
         model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
         return model.stop_training
