@@ -13,6 +13,7 @@ _HOMES = {
     "draw_transformations": "metaaug_tf.transform",
     "PolicyNetwork": "metaaug_tf.policy.network",
     "PairSampler": "metaaug_tf.policy.sampler",
+    "LearnedAugment": "metaaug_tf.learned_augment",
     "MetaAugment": "metaaug_tf.meta.model",
     "meta_gradient": "metaaug_tf.meta.gradient",
     "meta_gradient_agreement": "metaaug_tf.meta.agreement",

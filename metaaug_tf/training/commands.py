@@ -18,7 +18,7 @@ from metaaug_tf.errors import UserError
 from metaaug_tf.export.savedmodel import export_policy, export_task
 from metaaug_tf.files import write_json
 from metaaug_tf.meta.model import MetaAugment
-from metaaug_tf.policy.folder import write_network
+from metaaug_tf.policy.folder import write_policy
 from metaaug_tf.report.page import write_report
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
@@ -95,8 +95,7 @@ def _fit(model, dataset, data: Dataset, config, run: RunFolder, checkpoints, fir
 def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[str, Any]:
     """Saves what was learned and exports it; returns the summary."""
     write_json(run.classes, {"class_names": data.class_names, "families": data.families})
-    if model.policy_network is not None:
-        write_network(run.policy, model.policy_network, model.feature_width)
+    write_policy(run.policy, config["fill"], model.policy_network)
     observations = observe_policy(model, data.train, augmentation_from(config), config["seed"])
     write_observations(run.policy / "observations.npz", observations)
     _export(model, data.class_names, run)
