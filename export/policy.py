@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from metaaug_tf.export.batch import also_empty
 from metaaug_tf.export.savedmodel import DEFAULT_SIGNATURE, Signature, write_version
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.ops import OPERATIONS
@@ -30,6 +31,7 @@ def export_policy(model: MetaAugment, folder: Path, dataset: str) -> Path:
     def weigh_features(features, embedding):
         return {"weights": model.policy_network(features, embedding)}
 
+    @also_empty
     def weigh(images, pairs, magnitudes):
         return weigh_features(model.features(images, training=False), transformation_embedding(pairs, magnitudes))
 

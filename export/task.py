@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.data.images import fit_image
+from metaaug_tf.export.batch import also_empty
 from metaaug_tf.export.encoded import decode_bounded
 from metaaug_tf.export.savedmodel import DEFAULT_SIGNATURE, Signature, write_version
 from metaaug_tf.meta.model import MetaAugment
@@ -33,10 +34,12 @@ def export_task(model: MetaAugment, folder: Path, class_names: Sequence[str], da
     height, width, channels = model.task.input_shape[1:]
 
     def fit(images):
-        return fit_image(images, height, channels)
+        fitted = fit_image(images, height, channels)
+        return tf.ensure_shape(fitted, (*images.shape[:-3], height, width, channels))
 
+    @also_empty
     def classify(images):
-        predictions = tf.cast(model.task(fit(images), training=False), tf.float32)
+        predictions = tf.cast(model.task(images, training=False), tf.float32)
         return {"probabilities": tf.nn.softmax(predictions), "classes": tf.argmax(predictions, axis=-1)}
 
     def classify_bytes(image_bytes):
@@ -48,17 +51,18 @@ def export_task(model: MetaAugment, folder: Path, class_names: Sequence[str], da
         )
         return classify(images)
 
+    @also_empty
     def features(images):
-        return {"features": tf.cast(model.features(fit(images), training=False), tf.float32)}
+        return {"features": tf.cast(model.features(images, training=False), tf.float32)}
 
     pixels = tf.TensorSpec((None, None, None, channels), tf.uint8, name="images")
     encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
     blank = np.zeros((1, height, width, channels), np.uint8)
     png = np.array([tf.io.encode_png(blank[0]).numpy()], object)
     signatures = [
-        Signature(DEFAULT_SIGNATURE, classify, [pixels], {"images": blank}),
+        Signature(DEFAULT_SIGNATURE, lambda images: classify(fit(images)), [pixels], {"images": blank}),
         Signature("serving_bytes", classify_bytes, [encoded], {"image_bytes": png}),
-        Signature("features", features, [pixels], {"images": blank}),
+        Signature("features", lambda images: features(fit(images)), [pixels], {"images": blank}),
     ]
     metadata = {
         "dataset": dataset,

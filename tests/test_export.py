@@ -125,7 +125,10 @@ def test_batches_of_any_size_and_images_of_other_sizes(exported, task, images):
     result = task.signatures["serving_bytes"](image_bytes=files)
     np.testing.assert_allclose(result["probabilities"][:5], expected, atol=1e-6)
     assert task.signatures["serving_bytes"](image_bytes=tf.zeros([0], tf.string))["classes"].shape == (0,)
-    assert task.signatures["serving_default"](images=large[:0])["classes"].shape == (0,)
+    assert task.signatures["serving_default"](images=large[:0])["probabilities"].shape == (0, 4)
+    policy = tf.saved_model.load(str(exported[0] / "policy/1")).signatures["serving_default"]
+    nothing = policy(images=large[:0, :8, :8], pairs=tf.zeros([0, 2], tf.int32), magnitudes=tf.zeros([0, 2]))
+    assert nothing["weights"].shape == (0,)
 
 
 def png_header(width, height):
