@@ -28,7 +28,11 @@ def export_augment(augment: LearnedAugment, folder: Path, image_size: Sequence[i
 
     def apply(images, seed):
         pairs, magnitudes = augment.draw(tf.shape(images)[0], seed)
-        return {"images": apply_pairs(images, pairs, magnitudes, augment.fill), "pairs": pairs, "magnitudes": magnitudes}
+        return {
+            "images": apply_pairs(images, pairs, magnitudes, augment.fill),
+            "pairs": pairs,
+            "magnitudes": magnitudes,
+        }
 
     images = tf.TensorSpec((None, None, None, image_size[-1]), tf.uint8, name="images")
     seed = tf.TensorSpec((), tf.int64, name="seed")

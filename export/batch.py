@@ -17,7 +17,9 @@ def also_empty(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., d
 
     def call(*batched):
         count = tf.shape(batched[0])[0]
-        results = function(*(tf.cond(count > 0, lambda values=values: values, _zero_like(values)) for values in batched))
+        results = function(
+            *(tf.cond(count > 0, lambda values=values: values, _zero_like(values)) for values in batched)
+        )
         return {name: result[:count] for name, result in results.items()}
 
     return call

@@ -96,7 +96,7 @@ class LearnedAugment(keras.layers.Layer):
             return images if self.task is None else (images, tf.ones(tf.shape(images)[:1]))
         pairs, magnitudes = self.draw(tf.shape(images)[0], seed)
         images = apply_pairs(images, pairs, magnitudes, self.fill)
-        if self.task is None:
+        if self._with_features is None:
             return images
         features = self._with_features(images, training=False)[1]
         return images, self.policy_network(features, transformation_embedding(pairs, magnitudes))
@@ -128,9 +128,7 @@ class LearnedAugment(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         """Makes the layer again; weights of its networks are loaded afterwards by Keras."""
-        networks = {
-            name: keras.saving.deserialize_keras_object(config[name]) for name in ("policy_network", "task")
-        }
+        networks = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("policy_network", "task")}
         config = {name: value for name, value in config.items() if name != "trainable"}
         return cls(**{**config, **networks})
 

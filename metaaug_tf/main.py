@@ -34,7 +34,9 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_enum("policy", None, POLICIES, "How training images are augmented; by default metaaugment.")
     flags.DEFINE_integer("seed", None, "Seed of every random choice; by default 0.", lower_bound=0)
     flags.DEFINE_list("compare", [], "With --mode=report: other runs' folders to set beside this one.")
-    flags.DEFINE_string("show_policy", None, "Print the learned policy in this folder, e.g. runs/demo/policy, and exit.")
+    flags.DEFINE_string(
+        "show_policy", None, "Print the learned policy in this folder, e.g. runs/demo/policy, and exit."
+    )
     flags.DEFINE_enum(
         "mode", "train", MODES, "train; or, on a finished run: evaluate, export, report (needs --workdir)."
     )
@@ -92,7 +94,9 @@ def parse() -> None:
 def help_text() -> str:
     """What --help prints: the flags, then the settings with the defaults of the dataset named."""
     dataset = dataset_in(sys.argv[1:])
-    own = [FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "show_policy")]
+    own = [
+        FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "show_policy")
+    ]
     lines = [
         __doc__.splitlines()[0],
         "",

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from helpers import tiny_task
 
 import metaaug_tf as ma
-from helpers import tiny_task
 from metaaug_tf.export.augment import export_augment
 from metaaug_tf.export.policy import export_policy
 from metaaug_tf.export.task import export_task

@@ -41,7 +41,9 @@ def policy_text(folder: Path) -> str:
 def _origin(sampler: dict, settings: dict) -> str:
     epoch = sampler["history"][-1][0] if sampler.get("history") else "an unknown number of"
     network = f"policy network with head {settings['head']}" if "head" in settings else "no policy network"
-    return f"format version {sampler['version']}, after {epoch} epochs, {network}, fill {settings.get('fill', 'unknown')}"
+    return (
+        f"format version {sampler['version']}, after {epoch} epochs, {network}, fill {settings.get('fill', 'unknown')}"
+    )
 
 
 def _operation_lines(names: list[str], ratios: np.ndarray) -> list[str]:
