@@ -14,6 +14,8 @@ _HOMES = {
     "PolicyNetwork": "metaaug_tf.policy.network",
     "PairSampler": "metaaug_tf.policy.sampler",
     "LearnedAugment": "metaaug_tf.learned_augment",
+    "SamplerUpdate": "metaaug_tf.policy.sampler_update",
+    "PolicyLogger": "metaaug_tf.training.policy_logger",
     "MetaAugment": "metaaug_tf.meta.model",
     "meta_gradient": "metaaug_tf.meta.gradient",
     "meta_gradient_agreement": "metaaug_tf.meta.agreement",
