@@ -34,6 +34,7 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_enum("policy", None, POLICIES, "How training images are augmented; by default metaaugment.")
     flags.DEFINE_integer("seed", None, "Seed of every random choice; by default 0.", lower_bound=0)
     flags.DEFINE_list("compare", [], "With --mode=report: other runs' folders to set beside this one.")
+    flags.DEFINE_list("export_format", [], "With --mode=export: also onnx and litert files of the classifier.")
     flags.DEFINE_string(
         "show_policy", None, "Print the learned policy in this folder, e.g. runs/demo/policy, and exit."
     )
@@ -95,7 +96,18 @@ def help_text() -> str:
     """What --help prints: the flags, then the settings with the defaults of the dataset named."""
     dataset = dataset_in(sys.argv[1:])
     own = [
-        FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "show_policy")
+        FLAGS[name]
+        for name in (
+            "dataset",
+            "data_dir",
+            "workdir",
+            "policy",
+            "seed",
+            "mode",
+            "compare",
+            "export_format",
+            "show_policy",
+        )
     ]
     lines = [
         __doc__.splitlines()[0],
@@ -146,8 +158,10 @@ def run() -> None:
         commands.train(config, workdir, FLAGS.data_dir)
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)
+    elif FLAGS.mode == "export":
+        commands.export(workdir, FLAGS.data_dir, FLAGS.export_format)
     else:
-        getattr(commands, FLAGS.mode)(workdir, FLAGS.data_dir)
+        commands.evaluate(workdir, FLAGS.data_dir)
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.errors import UserError
 from metaaug_tf.export.augment import export_augment
 from metaaug_tf.export.policy import export_policy
+from metaaug_tf.export.runtimes import check_format, export_runtime
 from metaaug_tf.export.task import export_task
 from metaaug_tf.files import write_json
 from metaaug_tf.learned_augment import LearnedAugment
@@ -158,10 +159,18 @@ def evaluate(workdir: Path, data_dir: str | None) -> None:
     print(json.dumps({"test_accuracy": result["accuracy"], "test_loss": result["loss"], "images": len(data.test)}))
 
 
-def export(workdir: Path, data_dir: str | None) -> None:
-    """Exports a trained run again, as the next version."""
+def export(workdir: Path, data_dir: str | None, formats: Sequence[str]) -> None:
+    """Exports a trained run again, as the next version; in `formats` (onnx, litert) too.
+
+    Raises:
+        UserError: there is no trained run, or a format that is unknown or not installed.
+    """
+    for kind in formats:
+        check_format(kind)
     model, data, run = _restored(workdir, data_dir)
     _export(model, data.class_names, run.read_config(), run)
+    for kind in formats:
+        export_runtime(model.task, run.export / kind, kind)
     print(f"exported to {run.export}")
 
 
