@@ -49,7 +49,7 @@ class PolicyLogger(keras.callbacks.Callback):
         self,
         log_dir: str | Path,
         examples: Examples | None = None,
-        augmentation: Augmentation = Augmentation(),
+        augmentation: Augmentation | None = None,
         seed: int = 0,
         samples: int = 24,
     ):
@@ -58,12 +58,12 @@ class PolicyLogger(keras.callbacks.Callback):
         Args:
             log_dir: TensorBoard's folder; made where it is not there.
             examples: whose images are shown; None shows none.
-            augmentation: the training dataset's.
+            augmentation: the training dataset's; by default Augmentation().
             seed: the training dataset's, so that the images are among those that training draws.
             samples: how many images are shown.
         """
         super().__init__()
-        self._log_dir, self._augmentation, self._seed = Path(log_dir), augmentation, seed
+        self._log_dir, self._augmentation, self._seed = Path(log_dir), augmentation or Augmentation(), seed
         self._indices = np.arange(min(samples, 0 if examples is None else len(examples)), dtype=np.int64)
         self._images = None if examples is None else examples.images[: len(self._indices)]
 
