@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.export.batcher import Arrays, Batcher, Tensors
 from metaaug_tf.export.rest import Request, RequestError, Specs, parse_request, request_tensors, response_json
 from metaaug_tf.export.savedmodel import METADATA_FILE, read_metadata, versions
 from metaaug_tf.export.warmup import read_warmup
@@ -59,7 +60,8 @@ class ServedModel:
         self.max_batch = max_batch
         self._path = path
         for signature, inputs in read_warmup(path):
-            self._model.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+            self._call(signature, {name: tf.constant(value) for name, value in inputs.items()})
+        self._batcher = Batcher(self._call, max_batch)
 
     def predict(self, body: bytes) -> bytes:
         """Answers a predict request, JSON to JSON.
@@ -70,10 +72,13 @@ class ServedModel:
         request = parse_request(body)
         tensors = request_tensors(request, self._inputs(request.signature), self.max_batch)
         try:
-            outputs = self._model.signatures[request.signature](**tensors)
+            outputs = self._batcher.call(request.signature, tensors)
         except tf.errors.InvalidArgumentError as error:
             raise RequestError(_plain(error)) from error
-        return response_json(request, {name: _checked(request, output.numpy()) for name, output in outputs.items()})
+        return response_json(request, {name: _checked(request, output) for name, output in outputs.items()})
+
+    def _call(self, signature: str, inputs: Tensors) -> Arrays:
+        return {name: value.numpy() for name, value in self._model.signatures[signature](**inputs).items()}
 
     def _inputs(self, signature: str) -> Specs:
         if signature not in self._model.signatures:
