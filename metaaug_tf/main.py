@@ -20,6 +20,11 @@ from metaaug_tf.training.stopping import Stopped
 
 MODES = ("train", "evaluate", "export", "report")
 USAGE_ERROR = 2
+# As --help lists them.
+OWN_FLAGS = (
+    *("dataset", "data_dir", "workdir", "policy", "seed", "mode"),
+    *("fork", "compare", "export_format", "show_policy"),
+)
 
 FLAGS = flags.FLAGS
 
@@ -40,6 +45,10 @@ def define_flags(dataset: str) -> None:
         "fork", None, "A new folder, to go on in it with other settings from the newest checkpoint of --workdir."
     )
     flags.DEFINE_list("compare", [], "With --mode=report: other runs' folders to set beside this one.")
+    flags.DEFINE_list("export_format", [], "With --mode=export: also onnx and litert files of the classifier.")
+    flags.DEFINE_string(
+        "show_policy", None, "Print the learned policy in this folder, e.g. runs/demo/policy, and exit."
+    )
     flags.DEFINE_enum(
         "mode", "train", MODES, "train; or, on a finished run: evaluate, export, report (needs --workdir)."
     )
@@ -97,7 +106,7 @@ def parse() -> None:
 def help_text() -> str:
     """What --help prints: the flags, then the settings with the defaults of the dataset named."""
     dataset = dataset_in(sys.argv[1:])
-    own = [FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "fork", "mode", "compare")]
+    own = [FLAGS[name] for name in OWN_FLAGS]
     lines = [
         __doc__.splitlines()[0],
         "",
@@ -138,14 +147,19 @@ def run() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        from metaaug_tf.policy.show import policy_text
         from metaaug_tf.training import commands
 
-    if FLAGS.mode == "train":
+    if FLAGS.show_policy:
+        print(policy_text(Path(FLAGS.show_policy)))
+    elif FLAGS.mode == "train":
         commands.train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None)
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)
+    elif FLAGS.mode == "export":
+        commands.export(workdir, FLAGS.data_dir, FLAGS.export_format)
     else:
-        getattr(commands, FLAGS.mode)(workdir, FLAGS.data_dir)
+        commands.evaluate(workdir, FLAGS.data_dir)
 
 
 def main() -> int:

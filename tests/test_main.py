@@ -144,12 +144,14 @@ BAD_INPUT = [
     (["--config.train_per_class=100000"], "at most 2000"),
     (["--config.train_per_class=10", "--config.validation_per_class=10"], "too few"),
     (["--mode=evaluate", "--workdir=absent"], "not a run folder"),
+    (["--show_policy=absent"], "not a policy folder"),
+    (["--mode=export", "--export_format=torch", "--workdir=absent"], "allowed: onnx, litert"),
 ]
 
 
 def in_process(arguments, monkeypatch, capfd):
     """Exit code and stderr of the command line without the seconds that starting TensorFlow anew takes."""
-    own = ("dataset", "data_dir", "workdir", "policy", "seed", "fork", "mode", "compare", "config")
+    own = (*main.OWN_FLAGS, "config")
     for name in [name for name in main.FLAGS if name in own or name.startswith("config.")]:
         delattr(main.FLAGS, name)
     monkeypatch.setattr(sys, "argv", ["metaaug_tf", *map(str, arguments)])

@@ -17,10 +17,14 @@ from metaaug_tf.data.examples import Dataset
 from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset, training_dataset
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.errors import UserError
-from metaaug_tf.export.savedmodel import export_policy, export_task
+from metaaug_tf.export.augment import export_augment
+from metaaug_tf.export.policy import export_policy
+from metaaug_tf.export.runtimes import check_format, export_runtime
+from metaaug_tf.export.task import export_task
 from metaaug_tf.files import write_json
+from metaaug_tf.learned_augment import LearnedAugment
 from metaaug_tf.meta.model import MetaAugment
-from metaaug_tf.policy.folder import write_network
+from metaaug_tf.policy.folder import write_policy
 from metaaug_tf.report.page import write_report
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
@@ -129,11 +133,10 @@ def _fit(model: MetaAugment, data: Dataset, config, run: RunFolder, stop: StopRe
 def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[str, Any]:
     """Saves what was learned and exports it; returns the summary."""
     write_json(run.classes, {"class_names": data.class_names, "families": data.families})
-    if model.policy_network is not None:
-        write_network(run.policy, model.policy_network, model.feature_width)
+    write_policy(run.policy, config["fill"], model.policy_network)
     observations = observe_policy(model, data.train, augmentation_from(config), config["seed"])
     write_observations(run.policy / "observations.npz", observations)
-    _export(model, data.class_names, run)
+    _export(model, data.class_names, config, run)
     return _summary(model, data, config, run)
 
 
@@ -163,10 +166,13 @@ def _summary(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[
     }
 
 
-def _export(model: MetaAugment, class_names, run: RunFolder) -> None:
-    export_task(model, run.export / "task", class_names)
+def _export(model: MetaAugment, class_names, config, run: RunFolder) -> None:
+    dataset = config["dataset"]
+    export_task(model, run.export / "task", class_names, dataset)
     if model.policy_network is not None:
-        export_policy(model, run.export / "policy")
+        export_policy(model, run.export / "policy", dataset)
+        augment = LearnedAugment(model.sampler.probabilities.numpy(), config["fill"])
+        export_augment(augment, run.export / "augment", model.task.input_shape[1:], dataset)
 
 
 def _restored(workdir: Path, data_dir: str | None) -> tuple[MetaAugment, Dataset, RunFolder]:
@@ -187,10 +193,18 @@ def evaluate(workdir: Path, data_dir: str | None) -> None:
     print(json.dumps({"test_accuracy": result["accuracy"], "test_loss": result["loss"], "images": len(data.test)}))
 
 
-def export(workdir: Path, data_dir: str | None) -> None:
-    """Exports a trained run again, as the next version."""
+def export(workdir: Path, data_dir: str | None, formats: Sequence[str]) -> None:
+    """Exports a trained run again, as the next version; in `formats` (onnx, litert) too.
+
+    Raises:
+        UserError: there is no trained run, or a format that is unknown or not installed.
+    """
+    for kind in formats:
+        check_format(kind)
     model, data, run = _restored(workdir, data_dir)
-    _export(model, data.class_names, run)
+    _export(model, data.class_names, run.read_config(), run)
+    for kind in formats:
+        export_runtime(model.task, run.export / kind, kind)
     print(f"exported to {run.export}")
 
 
