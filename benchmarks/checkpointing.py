@@ -1,6 +1,6 @@
 """What checkpoints cost: seconds to write and to restore one, and its size, for the model of a config.
 
-Command: python -m benchmarks.checkpointing [--dataset=glyphs] [--classes=36] [--rounds=20]
+python benchmarks/checkpointing.py --dataset=glyphs --classes=36
 """
 
 import argparse
