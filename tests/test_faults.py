@@ -10,13 +10,16 @@ import time
 import helpers
 import numpy as np
 import pytest
+import tensorflow as tf
 import test_resume as resume
+from metaaug_tf.export.savedmodel import export_task
 
 import metaaug_tf as ma
 from metaaug_tf.config import check_config, config_digest, config_for
 from metaaug_tf.files import write_json
 from metaaug_tf.training import checkpoint_folder, metrics_log
 from metaaug_tf.training.checkpoint_folder import CheckpointFolder, Position
+from metaaug_tf.training.file_errors import file_errors_as_os_errors
 from metaaug_tf.training.fork import read_fork
 from metaaug_tf.training.lock import LOCK_FILE, check_free, locked
 from metaaug_tf.training.metrics_log import read_rows
@@ -90,7 +93,7 @@ import hashlib
 from metaaug_tf.training.stopping import StopRequest
 with StopRequest():
     print("busy", flush=True)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**10)  # hours in one call, as a long step of TensorFlow
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in one call, as a long step of TensorFlow
 """
 
 
@@ -211,6 +214,21 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+def test_an_export_to_a_full_disk_ends_with_a_message_and_without_a_version(small_disk):
+    (small_disk / "run").mkdir()
+    model, run = resume.make_model(), RunFolder(small_disk / "run")
+    refused = pytest.raises(ma.UserError, match="No space left on device(.|\n)*is kept")
+    with refused, run.opened_for(CONFIG), file_errors_as_os_errors():
+        (small_disk / "others").write_bytes(bytes(2**20 - 60_000))
+        export_task(model, run.export / "task", ["a", "b", "c", "d"])
+    assert not (small_disk / "run/export/task/1").exists()
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_full_disk():
+    with pytest.raises(tf.errors.ResourceExhaustedError), file_errors_as_os_errors():
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
 def test_on_a_real_full_disk_the_newest_checkpoint_stays_whole(small_disk):
     folder = CheckpointFolder(small_disk / "checkpoints")
 
@@ -276,11 +294,11 @@ def test_images_and_labels_that_can_not_be_are_refused(bad, message):
             ma.training_dataset(*sets, ma.PairSampler(), batch_size=4)
 
 
-def test_labels_beyond_the_classes_are_refused_before_training(tmp_path, monkeypatch):
-    bad = ma.Examples(resume.TRAIN.images, np.full_like(resume.TRAIN.labels, 4))
-    monkeypatch.setattr(resume, "TRAIN", bad)
-    with pytest.raises(ma.UserError, match="label 4.*4 classes"):
-        resume.train(tmp_path)
+def test_labels_beyond_the_classes_are_refused():
+    bad = ma.Examples(GOOD.images, np.full_like(GOOD.labels, 4))
+    for sets in ((bad, GOOD), (GOOD, bad)):
+        with pytest.raises(ma.UserError, match="label 4.*4 classes"):
+            ma.training_dataset(*sets, ma.PairSampler(), batch_size=4, classes=4)
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

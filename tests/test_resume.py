@@ -1,5 +1,7 @@
 """Going on at the very step gives what an uninterrupted run gives, to the last bit: weights, table, metrics."""
 
+import functools
+
 import helpers
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import metaaug_tf as ma
 from metaaug_tf.training import model_state
 from metaaug_tf.training.guard import HealthGuard
 from metaaug_tf.training.metrics_log import MetricsLog, read_rows
-from metaaug_tf.training.model_state import read_state
+from metaaug_tf.training.model_state import read_state, write_state
 
 TRAIN, VALIDATION = helpers.random_examples(16, 0), helpers.random_examples(10, 1)
 STEPS, EPOCHS = 4, 3
@@ -40,25 +42,44 @@ def make_model(**settings):
     schedule = keras.optimizers.schedules.CosineDecay(0.1, STEPS * EPOCHS)
     compiled = {"optimizer": keras.optimizers.SGD(schedule, momentum=0.9), "policy_optimizer": "adam", **settings}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # Eagerly there is nothing to trace, which takes most of the time of so few steps.
-    model.compile(loss=loss, metrics=["accuracy"], **{"run_eagerly": True, **compiled})
+    model.compile(loss=loss, metrics=["accuracy"], **{"jit_compile": False, **compiled})
     return model
 
 
+@functools.cache
+def traced_model():
+    """A model, its state when new, and its datasets by first step; tracing takes most of the time of so few steps."""
+    model = make_model()
+    return model, read_state(model), {}
+
+
+def new_model(settings):
+    """What a new process has: a new model, or the traced one with all its state as when new; and its datasets."""
+    if settings:
+        return make_model(**settings), {}
+    model, state, datasets = traced_model()
+    write_state(model, state, with_metrics=False)
+    model.reset_metrics()
+    model.stop_training = False
+    return model, datasets
+
+
+def make_dataset(model, policy, first_step):
+    augmentation = ma.Augmentation(policy, padding=1)
+    sizes = {"batch_size": 4, "validation_batch_size": 4, "classes": 4, "first_step": first_step}
+    return ma.training_dataset(TRAIN, VALIDATION, model.sampler, augmentation=augmentation, **sizes)
+
+
 def train(folder, kill_after=0, callbacks=(), minutes=0.0, policy="none", stop=None, **settings):
-    """A new process's share of the run in `folder`; returns its model and the callbacks that hold state."""
-    model = make_model(**settings)
+    """A new process's share of the run in `folder`; returns its model."""
+    model, datasets = new_model(settings)
     checkpoints = ma.Checkpoints(model, folder / "checkpoints", minutes=minutes, stop=stop)
     checkpoints.restore()
 
     def dataset(first_step):
-        sizes = {
-            "batch_size": 4,
-            "validation_batch_size": 4,
-            "classes": 4,
-            "augmentation": ma.Augmentation(policy, padding=1),
-        }
-        return ma.training_dataset(TRAIN, VALIDATION, model.sampler, first_step=first_step, **sizes)
+        if first_step not in datasets:
+            datasets[first_step] = make_dataset(model, policy, first_step)
+        return datasets[first_step]
 
     watching = [HealthGuard(), MetricsLog(folder / "metrics.jsonl", 16), *callbacks]
     kill = [KillAt(kill_after)] if kill_after else []
@@ -101,7 +122,7 @@ def test_killed_runs_end_as_the_uninterrupted_one(tmp_path, straight, lives):
 @pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_compiled_runs_with_the_learned_policy_end_as_the_uninterrupted_one(tmp_path, jit_compile):
-    settings = {"policy": "metaaugment", "run_eagerly": False, "jit_compile": jit_compile}
+    settings = {"policy": "metaaugment", "jit_compile": jit_compile}
     wanted = results(tmp_path / "straight", train(tmp_path / "straight", **settings))
     for steps in (3, 1, 5):
         with pytest.raises(Killed):
@@ -171,7 +192,9 @@ def test_keras_callbacks_go_on_from_their_state(tmp_path):
                 keras.callbacks.ModelCheckpoint(str(folder / "best.weights.h5"), "val_loss", save_best_only=True,
                                                 save_weights_only=True),
             ]  # fmt: skip
-            settings = {"optimizer": keras.optimizers.SGD(0.01, momentum=0.9), "callbacks": callbacks}
+            # Eagerly, since each life has a model of its own here.
+            optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+            settings = {"optimizer": optimizer, "run_eagerly": True, "callbacks": callbacks}
             if steps:
                 with pytest.raises(Killed):
                     train(folder, kill_after=steps, **settings)
@@ -214,7 +237,7 @@ def test_an_optimizer_with_moving_averages_is_refused(tmp_path):
 
 
 def test_a_checkpoint_of_another_model_or_optimizer_is_refused(tmp_path):
-    train(tmp_path)
+    ma.Checkpoints(make_model(), tmp_path / "checkpoints").save()
     with pytest.raises(ma.UserError, match="another model or optimizer"):
         train(tmp_path, policy_optimizer="sgd")
 

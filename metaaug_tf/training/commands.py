@@ -29,6 +29,7 @@ from metaaug_tf.report.page import write_report
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
 from metaaug_tf.training.checkpoint_folder import CheckpointFolder
+from metaaug_tf.training.file_errors import file_errors_as_os_errors
 from metaaug_tf.training.fork import read_fork
 from metaaug_tf.training.guard import HealthGuard
 from metaaug_tf.training.lock import check_free
@@ -59,7 +60,8 @@ def train(config: Mapping[str, Any], workdir: Path, data_dir: str | None, fork: 
     run.check_for(config)
     check_free(run.path)
     if run.summary.is_file():
-        print(f"{run.path} is finished: {run.path / 'report.html'}")
+        page = run.path / "report.html"
+        print(f"{run.path} is finished: {page if page.is_file() else write_report(run.path)}")
         return
     data = load_dataset(config, data_dir)
     batches_per_epoch = len(data.train) // config["batch_size"]
@@ -68,10 +70,10 @@ def train(config: Mapping[str, Any], workdir: Path, data_dir: str | None, fork: 
     first = None
     if fork and not CheckpointFolder(run.checkpoints).names():
         first = read_fork(model, RunFolder(workdir), config_digest(config))
-    with StopRequest() as stop, run.opened_for(config):
+    with StopRequest() as stop, run.opened_for(config), file_errors_as_os_errors():
         if first is not None:
             CheckpointFolder(run.checkpoints).write(first)
-        _fit(model, data, config, run, stop)
+        _fit(model, dataset, data, config, run, stop)
         stop.check()
         summary = _finish(model, data, config, run)
         stop.check()
@@ -97,7 +99,7 @@ def _training_dataset(model: MetaAugment, data: Dataset, config, first_step: int
     )
 
 
-def _fit(model: MetaAugment, data: Dataset, config, run: RunFolder, stop: StopRequest) -> None:
+def _fit(model: MetaAugment, dataset, data: Dataset, config, run: RunFolder, stop: StopRequest) -> None:
     """Trains from the newest checkpoint, or from the start, up to the last epoch."""
     checkpoints = Checkpoints(
         model,
@@ -116,7 +118,7 @@ def _fit(model: MetaAugment, data: Dataset, config, run: RunFolder, stop: StopRe
     )
     fit_resumably(
         model,
-        lambda first_step: _training_dataset(model, data, config, first_step),
+        lambda first_step: _training_dataset(model, data, config, first_step) if first_step else dataset,
         checkpoints,
         epochs=config["epochs"],
         validation_data=evaluation_dataset(data.validation),

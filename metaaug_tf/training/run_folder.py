@@ -51,7 +51,7 @@ class RunFolder:
                 "choose another --workdir"
             )
         ancestor = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK, effective_ids=True):
             raise UserError(f"the workdir {self.path} can't be written: no writing in {ancestor}; choose another")
 
     @contextmanager
