@@ -25,6 +25,8 @@ _HOMES = {
     "evaluation_dataset": "metaaug_tf.data.pipeline",
     "load_dataset": "metaaug_tf.data.sources",
     "wide_resnet": "metaaug_tf.tasks.wide_resnet",
+    "Checkpoints": "metaaug_tf.training.checkpoint",
+    "fit_resumably": "metaaug_tf.training.resume",
     "UserError": "metaaug_tf.errors",
 }
 __all__ = sorted(_HOMES)

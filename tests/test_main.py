@@ -45,7 +45,13 @@ def rows(workdir):
 
 
 def test_run_folder_is_complete(run):
-    for name in ("config.json", "classes.json", "report.html", "checkpoints/checkpoint", "policy/observations.npz"):
+    for name in (
+        "config.json",
+        "classes.json",
+        "report.html",
+        "checkpoints/000002-000000000/SHA256SUMS",
+        "policy/observations.npz",
+    ):
         assert (run / name).is_file(), name
     assert any((run / "tensorboard").rglob("events*"))
     assert [row["epoch"] for row in rows(run)] == [0, 1]
@@ -145,18 +151,7 @@ BAD_INPUT = [
 
 def in_process(arguments, monkeypatch, capfd):
     """Exit code and stderr of the command line without the seconds that starting TensorFlow anew takes."""
-    own = (
-        "dataset",
-        "data_dir",
-        "workdir",
-        "policy",
-        "seed",
-        "mode",
-        "compare",
-        "export_format",
-        "show_policy",
-        "config",
-    )
+    own = (*main.OWN_FLAGS, "config")
     for name in [name for name in main.FLAGS if name in own or name.startswith("config.")]:
         delattr(main.FLAGS, name)
     monkeypatch.setattr(sys, "argv", ["metaaug_tf", *map(str, arguments)])
