@@ -91,8 +91,16 @@ def test_csv_has_a_row_per_epoch_and_goes_on_where_training_does(logged):
     assert again[1]["meta_loss"] == "0.5" and again[1]["weight_mean"] == ""
 
 
-def test_the_example_in_the_docstring_runs(tmp_path, monkeypatch):
+def run_example(documented):
+    """The names that the example in a class's docstring leaves behind."""
+    code, names = textwrap.dedent(inspect.getdoc(documented).split("Example:\n", 1)[1]), {}
+    exec(compile(code, documented.__name__, "exec"), names)
+    return names
+
+
+def test_the_examples_in_the_callbacks_docstrings_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = textwrap.dedent(inspect.getdoc(PolicyLogger).split("Example:\n", 1)[1])
-    exec(compile(code, "PolicyLogger", "exec"), {})
+    run_example(ma.PolicyLogger)
     assert (tmp_path / "logs/policy.csv").is_file()
+    sampler = run_example(ma.SamplerUpdate)["model"].sampler
+    assert int(sampler.epoch.numpy()) == 1 and np.ptp(sampler.probabilities.numpy()) > 0
