@@ -26,7 +26,7 @@ lint: .venv/installed
 
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --extra test --extra addons \
-		setup.py --output-file requirements.lock
+		--extra serve --extra onnx --extra litert setup.py --output-file requirements.lock
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -14,8 +14,13 @@ RUNTIME = [
     "tensorboard>=2.21,<2.22",
     "matplotlib>=3.11,<3.12",
     "jinja2>=3.1,<4",
+    "tensorflow-serving-api>=2.21,<2.22",  # message types only (30 kB); all it needs, TensorFlow needs too
+    "requests>=2.34,<3",
 ]
 EXTRAS = {
+    "serve": ["starlette>=1.10,<2", "uvicorn>=0.54,<1"],
+    "onnx": ["tf2onnx>=1.17,<2", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"],
+    "litert": ["ai-edge-litert>=2.3,<3", "backports-strenum<1.3"],  # needed by the first; newer ones refuse Python 3.11
     # Archived upstream; only a reference in tests and benchmarks, never imported at run time.
     "addons": ["tensorflow-addons==0.23.0"],
     "test": ["pytest>=9,<10", "hypothesis>=6.170,<7", "pillow>=13,<14", "ruff>=0.17,<0.18", "mypy>=2.4,<3"],

@@ -51,6 +51,19 @@ class MetaAug:
         }
 
 
+class Learned:
+    name = "LearnedAugment"
+
+    def pairs(self, images, pairs, magnitudes):
+        from metaaug_tf import LearnedAugment
+
+        layer = LearnedAugment(np.full((14, 14), 1 / 196), FILL)  # draws pairs and magnitudes of its own
+        return in_dataset(layer, images)
+
+    def operations(self, images):
+        return {}
+
+
 class Pillow:
     name = "Pillow"
 
@@ -247,4 +260,4 @@ def as_pil(images):
     return [Image.fromarray(image) for image in images]
 
 
-CONTENDERS = (MetaAug, Pillow, Keras, Addons, Albumentations, Torchvision, Timm)
+CONTENDERS = (MetaAug, Learned, Pillow, Keras, Addons, Albumentations, Torchvision, Timm)

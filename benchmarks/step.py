@@ -7,6 +7,7 @@ take turns, so that a noisy machine slows all of them alike; ratios are medians 
 """
 
 import argparse
+import functools
 import resource
 import statistics
 import time
@@ -27,6 +28,8 @@ VARIANTS = {
     "exact, every 8th": {"meta_gradient": "exact", "meta_every": 8},
     "finite_difference, every 8th": {"meta_gradient": "finite_difference", "meta_every": 8},
     "last_block, every 8th": {"meta_gradient": "last_block", "meta_every": 8},
+    "plain, not compiled": {"policy_network": None, "jit_compile": False},
+    "exact, not compiled": {"jit_compile": False},
 }
 
 
@@ -50,14 +53,21 @@ def random_batch(size):
     return inputs, tf.constant(random.integers(0, CLASSES, BATCH), tf.int32)
 
 
-def make_step(depth, width, variant):
-    """One compiled training step of a fresh network."""
+def make_model(depth, width, variant):
+    """A fresh network, compiled for training."""
     keras.utils.set_random_seed(0)
-    settings = dict(variant)
+    settings = {"jit_compile": True, **variant}
     policy = {key: settings.pop(key) for key in ("policy_network",) if key in settings}
     model = ma.MetaAugment(ma.wide_resnet(depth, width, CLASSES, (32, 32, 3)), **policy)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "adam", loss=loss(), **settings)
-    return tf.function(model.train_step, jit_compile=True)
+    return model
+
+
+def make_step(depth, width, variant, batch):
+    """What fit calls, on one batch again and again: a function without arguments that takes a step of a new network."""
+    model = make_model(depth, width, variant)
+    step, batches = model.make_train_function(), iter(tf.data.Dataset.from_tensors(batch).repeat())
+    return lambda: step(batches)
 
 
 def make_naive_step(depth, width):
@@ -101,10 +111,10 @@ def make_naive_step(depth, width):
     return step
 
 
-def seconds_of(step, batch, steps):
+def seconds_of(step, steps):
     started = time.perf_counter()
     for _ in range(steps):
-        logs = step(batch)
+        logs = step()
     float(logs["loss"])  # waits for the last one
     return (time.perf_counter() - started) / steps
 
@@ -115,20 +125,25 @@ def measure(depth, width, rounds, names):
     steps, compile_seconds = {}, {}
     for name in names:
         started = time.perf_counter()
-        steps[name] = make_naive_step(depth, width) if name == "naive" else make_step(depth, width, VARIANTS[name])
-        steps[name](batch)
+        if name == "naive":
+            steps[name] = functools.partial(make_naive_step(depth, width), batch)
+        else:
+            steps[name] = make_step(depth, width, VARIANTS[name], batch)
+        for _ in range(2 if "every" in name else 1):
+            steps[name]()  # compiles; the first two steps are of the two kinds
         compile_seconds[name] = time.perf_counter() - started
     seconds = {name: [] for name in names}
     for _ in range(rounds):
         for name, step in steps.items():
             # A variant that skips policy updates has to be timed over a whole turn of them.
-            seconds[name].append(seconds_of(step, batch, 8 if "every" in name else 2))
+            seconds[name].append(seconds_of(step, 8 if "every" in name else 2))
     return seconds, compile_seconds
 
 
 def count_convolutions(depth, width, name):
     """Convolutions in the compiled program of one step."""
-    program = make_step(depth, width, VARIANTS[name]).experimental_get_compiler_ir(random_batch(32))
+    step = tf.function(make_model(depth, width, VARIANTS[name]).train_step, jit_compile=True)
+    program = step.experimental_get_compiler_ir(random_batch(32))
     return program(stage="optimized_hlo").count(" convolution(")
 
 
@@ -146,17 +161,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default="16-2,28-2", help="DEPTH-WIDTH of WideResNets, comma-separated")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--variants", default=",".join([*VARIANTS, "naive"]).replace(", every", "; every"))
+    parser.add_argument("--variants", nargs="+", default=[*VARIANTS, "naive"], choices=[*VARIANTS, "naive"])
     parser.add_argument("--count", action="store_true", help="count convolutions instead of timing")
     arguments = parser.parse_args()
-    names = [name.replace("; every", ", every") for name in arguments.variants.split(",")]
     for network in arguments.networks.split(","):
         depth, width = map(int, network.split("-"))
         if arguments.count:
             for name in ("plain", "exact", "finite_difference", "last_block"):
                 print(f"WRN-{network} {name:20s}{count_convolutions(depth, width, name):5d} convolutions")
             continue
-        print_table(depth, width, *measure(depth, width, arguments.rounds, names))
+        print_table(depth, width, *measure(depth, width, arguments.rounds, arguments.variants))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of the process with all variants: {peak:.1f} GiB")
 

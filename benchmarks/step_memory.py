@@ -29,14 +29,14 @@ def measure(network, name, steps):
 
     batch = random_batch(32)
     before = memory_mib("VmRSS")
-    step = make_step(*map(int, network.split("-")), VARIANTS[name])
+    step = make_step(*map(int, network.split("-")), VARIANTS[name], batch)
     for _ in range(WARM_UP):
-        logs = step(batch)
+        logs = step()
     float(logs["loss"])
     early = memory_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(steps):
-        logs = step(batch)
+        logs = step()
     float(logs["loss"])
     return {"before": before, "early": early, "late": memory_mib("VmRSS"), "peak": memory_mib("VmHWM")}
 

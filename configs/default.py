@@ -68,8 +68,10 @@ def get_config() -> ConfigDict:
             "weighting": "learned",  # equal, shuffled: for comparison, the weights do not count in training
             "sampler_epsilon": 0.1,
             "sampler_history_epochs": 5,
-            # Run.
-            "jit_compile": True,
+            # Run. Both settings of checkpoints may change when a run goes on.
+            "checkpoint_minutes": 10.0,  # 0: after every step
+            "checkpoints_kept": 3,
+            "jit_compile": "auto",
             "measure_step_ratio": False,
         }
     )

@@ -1,99 +1,92 @@
-"""Exports the classifier and the policy of a run as SavedModels that need nothing of this package."""
+"""Writes SavedModels: signatures, assets and warm-up requests, under a version's folder that is complete or absent."""
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from metaaug_tf.data.images import fit_image
-from metaaug_tf.meta.model import MetaAugment
-from metaaug_tf.transform import transformation_embedding
+import metaaug_tf
+from metaaug_tf.export.warmup import write_warmup
+from metaaug_tf.files import write_json, write_text
 
-CLASS_NAMES_FILE = "class_names.txt"
-
-
-def export_task(model: MetaAugment, folder: Path, class_names: Sequence[str]) -> Path:
-    """Exports the task network; returns the version's folder, e.g. folder/1.
-
-    Signatures, both with outputs `probabilities` float32 [B, classes] and `classes` int64 [B], the most probable
-    class's line in assets/class_names.txt:
-        serving_default: `images` uint8 [B, H, W, C] of any size.
-        serving_bytes: `image_bytes` string [B], PNG or JPEG files.
-
-    Args:
-        model: trained.
-        folder: holds one subfolder per version.
-        class_names: one per class.
-    """
-    height, _, channels = model.task.input_shape[1:]
-
-    def classify(images):
-        predictions = tf.cast(model.task(fit_image(images, height, channels), training=False), tf.float32)
-        return {"probabilities": tf.nn.softmax(predictions), "classes": tf.argmax(predictions, axis=-1)}
-
-    def decode(image_bytes):
-        image = tf.io.decode_image(image_bytes, channels=channels, expand_animations=False)
-        return fit_image(tf.ensure_shape(image, (None, None, channels)), height, channels)
-
-    def classify_bytes(image_bytes):
-        shape = tf.TensorSpec((height, height, channels), tf.uint8)
-        return classify(tf.map_fn(decode, image_bytes, fn_output_signature=shape))
-
-    def write(path: Path) -> None:
-        archive = keras.export.ExportArchive()
-        archive.track(model.task)
-        images = tf.TensorSpec((None, None, None, channels), tf.uint8, name="images")
-        encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        archive.add_endpoint("serving_default", classify, [images])
-        archive.add_endpoint("serving_bytes", classify_bytes, [encoded])
-        with tempfile.TemporaryDirectory() as scratch:
-            names = Path(scratch) / CLASS_NAMES_FILE
-            names.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-            archive._tf_trackable.class_names = tf.saved_model.Asset(str(names))
-            archive.write_out(str(path), verbose=False)
-
-    return _write_version(folder, write)
+METADATA_FILE, CLASS_NAMES_FILE = "metadata.json", "class_names.txt"
+DEFAULT_SIGNATURE = "serving_default"
 
 
-def export_policy(model: MetaAugment, folder: Path) -> Path:
-    """Exports the policy network with the task's features inside; returns the version's folder.
+@dataclass(frozen=True)
+class Signature:
+    """One way to call a SavedModel.
 
-    Signature serving_default: `images` uint8 [B, H, W, C] as augmented, `pairs` int32 [B, 2] and `magnitudes`
-    float32 [B, 2] that made them -> `weights` float32 [B], the raw weights in (0, 1).
-
-    Args:
-        model: trained, with a policy network.
-        folder: holds one subfolder per version.
+    Attributes:
+        name: the signature's key.
+        function: takes one tensor per spec, returns a dict of named tensors.
+        inputs: specs with names, in the function's order.
+        example: a request of the usual shape, by input name; servers run it when they load the model.
     """
 
-    def weigh(images, pairs, magnitudes):
-        features = model.features(images, training=False)
-        return {"weights": model.policy_network(features, transformation_embedding(pairs, magnitudes))}
-
-    def write(path: Path) -> None:
-        archive = keras.export.ExportArchive()
-        archive.track(model.task)
-        archive.track(model.policy_network)
-        images = tf.TensorSpec((None, *model.task.input_shape[1:]), tf.uint8, name="images")
-        pairs = tf.TensorSpec((None, 2), tf.int32, name="pairs")
-        magnitudes = tf.TensorSpec((None, 2), tf.float32, name="magnitudes")
-        archive.add_endpoint("serving_default", weigh, [images, pairs, magnitudes])
-        archive.write_out(str(path), verbose=False)
-
-    return _write_version(folder, write)
+    name: str
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: Sequence[tf.TensorSpec]
+    example: Mapping[str, np.ndarray]
 
 
-def _write_version(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Writes the next version aside and renames it, so that it is complete or absent."""
+def write_version(
+    folder: Path,
+    tracked: Sequence[keras.layers.Layer],
+    signatures: Sequence[Signature],
+    metadata: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
+) -> Path:
+    """Writes the next version of an export aside and renames it, so that it is complete or absent.
+
+    Args:
+        folder: holds one subfolder per version, 1 being the first.
+        tracked: the layers whose variables the signatures read.
+        signatures: what it can do.
+        metadata: of assets/metadata.json, to which the package's version is added.
+        class_names: lines of assets/class_names.txt; None writes no such file.
+
+    Returns:
+        The version's folder, e.g. folder/1.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    taken = [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()]
-    final = folder / str(max(taken, default=0) + 1)
+    final = folder / str(max(versions(folder), default=0) + 1)
     aside = folder / f".{final.name}.part"
     shutil.rmtree(aside, ignore_errors=True)
-    write(aside)
+    _write_archive(aside, tracked, signatures, {"metaaug_tf": metaaug_tf.__version__, **metadata}, class_names)
+    write_warmup(aside, folder.name, {signature.name: signature.example for signature in signatures})
     os.replace(aside, final)
     return final
+
+
+def versions(folder: Path) -> list[int]:
+    """The versions that an export's folder holds, in order."""
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def _write_archive(path: Path, tracked, signatures, metadata, class_names) -> None:
+    archive = keras.export.ExportArchive()
+    for layer in tracked:
+        archive.track(layer)
+    for signature in signatures:
+        archive.add_endpoint(signature.name, signature.function, list(signature.inputs))
+    with tempfile.TemporaryDirectory() as scratch:
+        write_json(Path(scratch) / METADATA_FILE, metadata)
+        archive._tf_trackable.metadata = tf.saved_model.Asset(str(Path(scratch) / METADATA_FILE))
+        if class_names is not None:
+            write_text(Path(scratch) / CLASS_NAMES_FILE, "".join(f"{name}\n" for name in class_names))
+            archive._tf_trackable.class_names = tf.saved_model.Asset(str(Path(scratch) / CLASS_NAMES_FILE))
+        archive.write_out(str(path), verbose=False)
+
+
+def read_metadata(version_folder: Path) -> dict[str, Any]:
+    """The content of an export's assets/metadata.json."""
+    return json.loads((version_folder / "assets" / METADATA_FILE).read_text(encoding="utf-8"))

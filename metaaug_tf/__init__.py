@@ -13,6 +13,9 @@ _HOMES = {
     "draw_transformations": "metaaug_tf.transform",
     "PolicyNetwork": "metaaug_tf.policy.network",
     "PairSampler": "metaaug_tf.policy.sampler",
+    "LearnedAugment": "metaaug_tf.learned_augment",
+    "SamplerUpdate": "metaaug_tf.policy.sampler_update",
+    "PolicyLogger": "metaaug_tf.training.policy_logger",
     "MetaAugment": "metaaug_tf.meta.model",
     "meta_gradient": "metaaug_tf.meta.gradient",
     "meta_gradient_agreement": "metaaug_tf.meta.agreement",
@@ -22,6 +25,8 @@ _HOMES = {
     "evaluation_dataset": "metaaug_tf.data.pipeline",
     "load_dataset": "metaaug_tf.data.sources",
     "wide_resnet": "metaaug_tf.tasks.wide_resnet",
+    "Checkpoints": "metaaug_tf.training.checkpoint",
+    "fit_resumably": "metaaug_tf.training.resume",
     "UserError": "metaaug_tf.errors",
 }
 __all__ = sorted(_HOMES)

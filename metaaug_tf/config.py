@@ -1,7 +1,9 @@
 """From a dataset's name and the command line's overrides to one checked config."""
 
+import hashlib
 import importlib
 import importlib.util
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,9 +84,14 @@ RULES: dict[str, Rule] = {
     "meta_gradient": _one_of("exact", "finite_difference", "last_block"),
     "meta_every": _at_least(1),
     "weighting": _one_of("learned", "equal", "shuffled"),
+    "jit_compile": _one_of("auto", "True", "False"),
     "sampler_epsilon": _between(0, 1),
     "sampler_history_epochs": _at_least(1),
+    "checkpoint_minutes": _at_least(0),
+    "checkpoints_kept": _at_least(1),
 }
+# They change nothing of what a run comes to, so they may change when it goes on.
+FREE_TO_CHANGE = ("checkpoint_minutes", "checkpoints_kept")
 
 
 def config_for(dataset: str) -> ConfigDict:
@@ -117,11 +124,17 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """One line for every setting that differs between two configs; empty when they are the same."""
-    keys = sorted(set(old) | set(new))
+    """One line for every setting that differs between two configs and matters; empty when they are the same."""
+    keys = sorted((set(old) | set(new)) - set(FREE_TO_CHANGE))
     absent = "(absent)"
     return "\n".join(
         f"  {key}: {old.get(key, absent)} -> {new.get(key, absent)}"
         for key in keys
         if old.get(key, absent) != new.get(key, absent)
     )
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the settings that matter to what a run comes to, hexadecimal."""
+    settings = {key: value for key, value in config.items() if key not in FREE_TO_CHANGE}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,8 @@ TensorFlow is imported only after the flags are parsed and the config is checked
 
 import contextlib
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +16,15 @@ from ml_collections import config_flags
 
 from metaaug_tf.config import POLICIES, check_config, config_for
 from metaaug_tf.errors import UserError
+from metaaug_tf.training.stopping import Stopped
 
 MODES = ("train", "evaluate", "export", "report")
 USAGE_ERROR = 2
+# As --help lists them.
+OWN_FLAGS = (
+    *("dataset", "data_dir", "workdir", "policy", "seed", "mode"),
+    *("fork", "compare", "export_format", "show_policy", "check_data"),
+)
 
 FLAGS = flags.FLAGS
 
@@ -34,7 +42,14 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/DATASET-POLICY-SEED.")
     flags.DEFINE_enum("policy", None, POLICIES, "How training images are augmented; by default metaaugment.")
     flags.DEFINE_integer("seed", None, "Seed of every random choice; by default 0.", lower_bound=0)
+    flags.DEFINE_string(
+        "fork", None, "A new folder, to go on in it with other settings from the newest checkpoint of --workdir."
+    )
     flags.DEFINE_list("compare", [], "With --mode=report: other runs' folders to set beside this one.")
+    flags.DEFINE_list("export_format", [], "With --mode=export: also onnx and litert files of the classifier.")
+    flags.DEFINE_string(
+        "show_policy", None, "Print the learned policy in this folder, e.g. runs/demo/policy, and exit."
+    )
     flags.DEFINE_enum(
         "mode", "train", MODES, "train; or, on a finished run: evaluate, export, report (needs --workdir)."
     )
@@ -95,9 +110,7 @@ def parse() -> None:
 def help_text() -> str:
     """What --help prints: the flags, then the settings with the defaults of the dataset named."""
     dataset = dataset_in(sys.argv[1:])
-    own = [
-        FLAGS[name] for name in ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "check_data")
-    ]
+    own = [FLAGS[name] for name in OWN_FLAGS]
     lines = [
         __doc__.splitlines()[0],
         "",
@@ -138,6 +151,7 @@ def run() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        from metaaug_tf.policy.show import policy_text
         from metaaug_tf.training import commands
 
     if FLAGS.check_data:
@@ -145,26 +159,37 @@ def run() -> None:
 
         name = f"contact_sheet_{config['dataset'].replace('/', '_').replace(':', '_')}.png"
         print(check_data(config, FLAGS.data_dir, Path(FLAGS.workdir or "runs") / name))
+    elif FLAGS.show_policy:
+        print(policy_text(Path(FLAGS.show_policy)))
     elif FLAGS.mode == "train":
-        commands.train(config, workdir, FLAGS.data_dir)
+        commands.train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None)
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)
+    elif FLAGS.mode == "export":
+        commands.export(workdir, FLAGS.data_dir, FLAGS.export_format)
     else:
-        getattr(commands, FLAGS.mode)(workdir, FLAGS.data_dir)
+        commands.evaluate(workdir, FLAGS.data_dir)
 
 
 def main() -> int:
-    """Runs the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Runs the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         parse()
         run()
     except UserError as error:
         print(f"metaaug_tf: {error}", file=sys.stderr)
         return USAGE_ERROR
-    except KeyboardInterrupt:
-        print("\nmetaaug_tf: stopped; the same command goes on from the last whole epoch", file=sys.stderr)
-        return 130
+    except (Stopped, KeyboardInterrupt) as stopped:
+        command = shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]])
+        print(f"\nmetaaug_tf: stopped; to go on:\n{command}", file=sys.stderr)
+        return stopped.exit_code if isinstance(stopped, Stopped) else 128 + signal.SIGINT
     return 0
+
+
+def _stop(number: int, _) -> None:
+    """Ends the command in good order where nothing has to be saved first."""
+    raise Stopped(number)
 
 
 if __name__ == "__main__":

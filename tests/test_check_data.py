@@ -13,7 +13,11 @@ from metaaug_tf.data.examples import Dataset, Examples
 
 def check(monkeypatch, capfd, *arguments):
     """Exit code, stdout and stderr of --check_data with these arguments."""
-    own = [name for name in test_main.main.FLAGS if name in test_main.OWN_FLAGS or name.startswith("config.")]
+    own = [
+        name
+        for name in test_main.main.FLAGS
+        if name in (*test_main.main.OWN_FLAGS, "config") or name.startswith("config.")
+    ]
     for name in own:
         delattr(test_main.main.FLAGS, name)
     monkeypatch.setattr("sys.argv", ["metaaug_tf", "--check_data", *map(str, arguments)])

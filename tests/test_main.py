@@ -45,7 +45,13 @@ def rows(workdir):
 
 
 def test_run_folder_is_complete(run):
-    for name in ("config.json", "classes.json", "report.html", "checkpoints/checkpoint", "policy/observations.npz"):
+    for name in (
+        "config.json",
+        "classes.json",
+        "report.html",
+        "checkpoints/000002-000000000/SHA256SUMS",
+        "policy/observations.npz",
+    ):
         assert (run / name).is_file(), name
     assert any((run / "tensorboard").rglob("events*"))
     assert [row["epoch"] for row in rows(run)] == [0, 1]
@@ -138,15 +144,15 @@ BAD_INPUT = [
     (["--config.train_per_class=100000"], "at most 2000"),
     (["--config.train_per_class=10", "--config.validation_per_class=10"], "too few"),
     (["--mode=evaluate", "--workdir=absent"], "not a run folder"),
+    (["--show_policy=absent"], "not a policy folder"),
+    (["--mode=export", "--export_format=torch", "--workdir=absent"], "allowed: onnx, litert"),
 ]
-
-
-OWN_FLAGS = ("dataset", "data_dir", "workdir", "policy", "seed", "mode", "compare", "check_data", "config")
 
 
 def in_process(arguments, monkeypatch, capfd):
     """Exit code and stderr of the command line without the seconds that starting TensorFlow anew takes."""
-    for name in [name for name in main.FLAGS if name in OWN_FLAGS or name.startswith("config.")]:
+    own = (*main.OWN_FLAGS, "config")
+    for name in [name for name in main.FLAGS if name in own or name.startswith("config.")]:
         delattr(main.FLAGS, name)
     monkeypatch.setattr(sys, "argv", ["metaaug_tf", *map(str, arguments)])
     code = main.main()

@@ -82,7 +82,7 @@ def shrunken(dataset, network, **changes):
     config = config_for(dataset).to_dict()
     config |= {"dataset": dataset, "model": network, "batch_size": 4, "validation_batch_size": 4, "epochs": 1}
     config |= {"image_size": 32 if "resnet_" in network or "applications" in network else 8}
-    config |= {"jit_compile": False, "warmup_epochs": 0, "cutout": min(config["cutout"], 2), "depth": 10, "width": 1}
+    config |= {"jit_compile": "False", "warmup_epochs": 0, "cutout": min(config["cutout"], 2), "depth": 10, "width": 1}
     if config["validation_examples"]:
         config["validation_examples"] = DATASETS[dataset][0]
     check_config(config | changes)

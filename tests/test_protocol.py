@@ -12,11 +12,12 @@ from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.training.averaging import averaging_callbacks, use_averages
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
+from metaaug_tf.training.resume import fit_resumably
 
 
 def settings(**changes):
     config = config_for("glyphs").to_dict()
-    return {**config, "warmup_epochs": 0, "jit_compile": False, "learning_rate": 0.05, **changes}
+    return {**config, "warmup_epochs": 0, "jit_compile": "False", "learning_rate": 0.05, **changes}
 
 
 def dataset(model, **augmentation):
@@ -59,6 +60,9 @@ def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
         verbose=0,
         callbacks=[Record(), *averaging_callbacks(config), checkpoints],
     )
+    for found, wanted in zip(helpers.values_of(model.task.trainable_variables), seen[-1], strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)  # fit ends with the weights, so that it can go on
+    use_averages(model)
     average = seen[0]
     for values in seen[1:]:
         average = [0.8 * a + 0.2 * v for a, v in zip(average, values, strict=True)]
@@ -118,3 +122,29 @@ def test_repeated_images_are_augmented_anew_and_the_first_as_without_repetition(
     magnitudes = thrice["magnitudes"].numpy().reshape(3, 4, 2)
     assert len(np.unique(magnitudes)) == magnitudes.size, "each repetition has draws of its own"
     np.testing.assert_array_equal(thrice["validation_labels"], once["validation_labels"])
+
+
+def test_a_run_with_averaged_weights_goes_on_as_if_nothing_had_happened(tmp_path):
+    config = settings(ema_momentum=0.8, epochs=2)
+
+    def train(folder, epochs):
+        model = build_model(config, 4, (8, 8, 3), 3)
+        checkpoints = Checkpoints(model, folder)
+        checkpoints.restore()
+        fit_resumably(
+            model,
+            lambda first_step: dataset(model),
+            checkpoints,
+            epochs=epochs,
+            validation_data=ma.evaluation_dataset(helpers.random_examples(8, 1)),
+            callbacks=averaging_callbacks(config),
+        )
+        return model
+
+    straight = train(tmp_path / "straight", 2)
+    train(tmp_path / "broken", 1)
+    resumed = train(tmp_path / "broken", 2)
+    for model in (straight, resumed):
+        use_averages(model)
+    for wanted, found in zip(straight.task.variables, resumed.task.variables, strict=True):
+        np.testing.assert_array_equal(wanted, found)

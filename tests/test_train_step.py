@@ -163,12 +163,17 @@ def test_regularisation_losses_enter_the_real_update_only():
         np.testing.assert_allclose(a, b, atol=1e-7)
 
 
-def test_policy_is_updated_every_k_th_step():
-    model = compiled(helpers.tiny_task(), meta_every=3)
+@pytest.mark.parametrize("loop", ["train_step", "fit", "fit, compiled"])
+def test_policy_is_updated_every_k_th_step(loop):
+    model = compiled(helpers.tiny_task(), jit_compile="compiled" in loop, meta_every=3)
+    step, batches = model.make_train_function(), iter(tf.data.Dataset.from_tensors(helpers.random_batch()).repeat())
     moved = []
     for _ in range(6):
         before = helpers.values_of(model.policy_network.trainable_variables)
-        model.train_step(helpers.random_batch())
+        if loop == "train_step":
+            model.train_step(helpers.random_batch())
+        else:
+            step(batches)
         after = helpers.values_of(model.policy_network.trainable_variables)
         moved.append(any((a != b).any() for a, b in zip(before, after, strict=True)))
     assert moved == [True, False, False, True, False, False]

@@ -20,20 +20,20 @@ FAMILIES = ("shape", "hue", "angle")
 POOLS = ("train", "test")  # drawn independently; validation is held out of the first
 
 # Classes, and how many drawings of each where the settings name no number.
-SHAPE_CLASSES = 12
-HUE_CLASSES = 12
+SHAPE_CLASSES = 8
+HUE_CLASSES = 18  # finer than what stretching or equalizing the channels leaves apart
 ANGLE_CLASSES = 12
 TRAIN_PER_CLASS = 92  # of which
 VALIDATION_PER_CLASS = 15
 TEST_PER_CLASS = 34
-MOST_PER_CLASS = 2000  # 72,000 images, drawn in about half a minute
+MOST_PER_CLASS = 2000  # 76,000 images, drawn in about half a minute
 
 # Difficulty. Jitters are largest deviations (drawn evenly), deviations are standard deviations.
 NOISE_DEVIATION = 0.09  # per pixel and channel; 1 is the distance from black to white
 SHIFT_JITTER = 4.0  # pixels, each way
 SHAPE_POINT_DEVIATION = 0.2  # of a stroke's control points; 1 is half a character's height
 SHAPE_ANGLE_JITTER = 25.0  # degrees
-HUE_DEVIATION = 0.02  # in turns; classes are 1 / HUE_CLASSES apart
+HUE_DEVIATION = 0.012  # in turns; classes are 1 / HUE_CLASSES apart
 HUE_SATURATION = (0.3, 0.75)
 ANGLE_DEVIATION = 3.2  # degrees; classes are 180 / ANGLE_CLASSES apart
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
@@ -51,6 +52,7 @@ def training_dataset(
     validation_batch_size: int = 128,
     seed: int = 0,
     first_step: int = 0,
+    classes: int | None = None,
     augmentation: Augmentation = Augmentation(),
 ) -> tf.data.Dataset:
     """One epoch of batches for MetaAugment.fit, drawn anew each time it is iterated.
@@ -67,6 +69,7 @@ def training_dataset(
         validation_batch_size: validation images a step; more than there are = all of them.
         seed: the run's.
         first_step: leaves out the epoch's first steps (by index, nothing is decoded), to go on after a restart.
+        classes: number of classes; where given, labels beyond it are refused.
         augmentation: what is done to training images.
 
     Returns:
@@ -75,8 +78,12 @@ def training_dataset(
         labels int32 [B].
 
     Raises:
-        UserError: a batch larger than the training set, or an empty set.
+        UserError: a batch larger than the training set, an empty set, images that are not uint8, labels that are
+            no class.
     """
+    for examples in (train, validation):
+        if isinstance(examples, Examples):
+            _check_examples(examples, classes)
     _check(train, validation, batch_size, validation_batch_size)
     steps = len(train) // batch_size
     validation_batch_size = min(validation_batch_size, len(validation))
@@ -158,6 +165,20 @@ def _check(
         )
     if len(validation) == 0:
         raise UserError("the validation set is empty; the policy needs labelled images to be judged by")
+
+
+def _check_examples(examples: Examples, classes: int | None) -> None:
+    """Refuses what would end in a loss that is not finite; images of uint8 can't hold NaN."""
+    images, labels = examples.images, examples.labels
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise UserError(f"images are uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}")
+    if len(images) != len(labels) or labels.ndim != 1:
+        raise UserError(f"there are {len(images)} images and {len(labels)} labels of shape {list(labels.shape)}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f"labels are whole numbers, the class numbers from 0, not {labels.dtype}")
+    if len(labels) and (labels.min() < 0 or labels.max() >= (classes or np.inf)):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise UserError(f"there is a label {wrong}; labels are class numbers from 0, of {classes or 'the'} classes")
 
 
 def augmentation_from(settings: Mapping) -> Augmentation:

@@ -4,7 +4,8 @@ Keras 3.15's own loop compiles the call through the strategy, which fails under 
 how long a step waited for its batch. This one does both, for any step function.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -34,22 +35,32 @@ class InputClock:
         return seconds
 
 
-def make_loop(model: keras.Model, step: Callable, clock: InputClock) -> Callable:
-    """The function that fit or evaluate calls with its iterator: `steps_per_execution` steps, then the logs.
+def make_loop(
+    model: keras.Model, steps: Sequence[Callable], clock: InputClock, choose: Callable[[], tf.Tensor] | None = None
+) -> Callable:
+    """The function that fit calls with its iterator: `steps_per_execution` steps, then the logs.
+
+    Each kind of step is compiled for itself and the choice is made outside: XLA's CPU compiler makes convolutions
+    within a conditional ten times slower.
 
     Args:
         model: compiled; gives strategy, steps_per_execution, jit_compile and run_eagerly.
-        step: (batch) -> logs, as train_step or test_step.
+        steps: (batch) -> logs, the kinds of step, as train_step; their logs have the same keys.
         clock: takes the time spent waiting for batches.
+        choose: () -> scalar int32, which kind the next step is; needed where there are several.
     """
-    strategy, steps = model.distribute_strategy, model.steps_per_execution
+    strategy, count = model.distribute_strategy, model.steps_per_execution
     if model.jit_compile and strategy.num_replicas_in_sync == 1 and not model.run_eagerly:
-        step = tf.function(step, jit_compile=True, reduce_retracing=True)
+        steps = [tf.function(step, jit_compile=True, reduce_retracing=True, autograph=False) for step in steps]
+
+    def take_step(batch):
+        branches = [functools.partial(strategy.run, step, args=(batch,)) for step in steps]
+        return branches[0]() if choose is None else tf.switch_case(choose(), branches)
 
     def run(iterator):
-        for _ in tf.range(steps - 1):
-            strategy.run(step, args=(clock.next(iterator),))
-        logs = strategy.run(step, args=(clock.next(iterator),))
+        for _ in tf.range(count - 1):
+            take_step(clock.next(iterator))
+        logs = take_step(clock.next(iterator))
         return {key: strategy.experimental_local_results(value)[0] for key, value in logs.items()}
 
     if not model.run_eagerly:

@@ -1,5 +1,8 @@
 """MetaAugment: a Keras model that trains a classifier and its augmentation policy together."""
 
+import functools
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -73,7 +76,7 @@ class MetaAugment(keras.Model):
         normalise_weights=True,
         weighting="learned",
         inner_learning_rate=None,
-        jit_compile=True,
+        jit_compile="auto",
         **kwargs,
     ):
         """Configures training; the arguments not named here are keras.Model.compile's.
@@ -88,7 +91,8 @@ class MetaAugment(keras.Model):
             normalise_weights: weights sum to 1 over the batch; otherwise they are divided by the batch size.
             weighting: a name in meta.weighting.WEIGHTINGS: what becomes of the learned weights in the task's update.
             inner_learning_rate: alpha of the virtual update; by default the task optimizer's present rate.
-            jit_compile: compile the step with XLA (on one replica).
+            jit_compile: compile the step with XLA (on one replica); "auto" does where there is a GPU. On a CPU
+                TensorFlow's own convolutions are quicker than XLA's (docs/meta-gradient.md).
             **kwargs: run_eagerly, steps_per_execution.
 
         Raises:
@@ -104,6 +108,8 @@ class MetaAugment(keras.Model):
         check_loss(self._task.losses, self.task.outputs[0])
         self._weighting = find_weighting(weighting)
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
+        if jit_compile == "auto":
+            jit_compile = bool(tf.config.list_logical_devices("GPU"))
         jit_compile = jit_compile and not kwargs.get("run_eagerly")
         super().compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs)
         # Both are built now, each on its own variables: restoring a checkpoint into an optimizer that is not
@@ -133,12 +139,26 @@ class MetaAugment(keras.Model):
         return metrics if self._health is None or self._evaluating else metrics + self._health.metrics
 
     def train_step(self, data):
-        """One step of method.md: virtual update, policy update, real update with the new weights."""
+        """One step of method.md: virtual update, policy update when its turn has come, real update."""
+        if self._meta_every == 1:
+            return self._step(data, update_policy=True)
+        return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in self._kinds_of_step()])
+
+    def _kinds_of_step(self) -> list[Callable]:
+        return [functools.partial(self._step, update_policy=update) for update in (False, True)]
+
+    def _turn(self) -> tf.Tensor:
+        """1 where the next step is to update the policy, else 0: int32 scalar."""
+        return tf.cast(tf.equal(self.optimizer.iterations.value % self._meta_every, 0), tf.int32)
+
+    def _step(self, data, update_policy: bool):
         inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
         forward = training_forward(self._task, inputs["images"], labels, example_weights)
         if self.policy_network is None:
             weights = tf.ones_like(forward.losses) / tf.cast(tf.size(forward.losses), forward.losses.dtype)
         else:
+            if update_policy:
+                self._update_policy(forward, inputs)
             weights = self._learned_weights(forward, inputs)
         gradients = forward.regularised_gradient(weights)
         self.optimizer.apply_gradients(zip(gradients, self.task.trainable_variables, strict=True))
@@ -159,16 +179,7 @@ class MetaAugment(keras.Model):
         return self._meta_gradient(forward, inputs, method).gradients
 
     def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
-        """Updates the policy when its turn has come; returns the weights [B] of the new policy."""
-
-        def update():
-            self._update_policy(forward, inputs)
-            return tf.no_op()
-
-        if self._meta_every == 1:
-            update()
-        else:
-            tf.cond(tf.equal(self.optimizer.iterations.value % self._meta_every, 0), update, tf.no_op)
+        """The weights [B] of the present policy, which health metrics and sampler take note of."""
         raw = self._raw_weights(forward, inputs)
         self._health.observe_weights(raw)
         self.sampler.observe(inputs["pairs"], raw)
@@ -220,7 +231,8 @@ class MetaAugment(keras.Model):
     def make_train_function(self, force=False):
         """Builds what fit calls for every batch (see meta/loop.py)."""
         if getattr(self, "train_function", None) is None or force:
-            self.train_function = make_loop(self, self.train_step, self.input_clock)
+            kinds, turn = ([self.train_step], None) if self._meta_every == 1 else (self._kinds_of_step(), self._turn)
+            self.train_function = make_loop(self, kinds, self.input_clock, turn)
         return self.train_function
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):

@@ -9,6 +9,7 @@ from metaaug_tf.errors import UserError
 from metaaug_tf.files import write_json
 from metaaug_tf.ops.table import OPERATIONS
 from metaaug_tf.policy.network import PolicyNetwork
+from metaaug_tf.transform import EMBEDDING_SIZE
 
 FORMAT_VERSION = 1
 SAMPLER_FILE, SETTINGS_FILE, WEIGHTS_FILE = "sampler.json", "policy.json", "network.weights.h5"
@@ -44,30 +45,84 @@ def read_sampler(folder: Path) -> dict:
         UserError: it is absent, damaged, of another version or of other operations.
     """
     path = Path(folder) / SAMPLER_FILE
+    value = _read_json(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        version, operations = value["version"], tuple(value["operations"])
-        table = np.asarray(value["probabilities"], float)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        operations, table = tuple(value["operations"]), np.asarray(value["probabilities"], float)
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a sampler's table: {error}") from error
-    if version != FORMAT_VERSION or operations != tuple(OPERATIONS):
+    if operations != tuple(OPERATIONS):
+        unknown = [name for name in operations if name not in OPERATIONS]
         raise UserError(
-            f"{path} has version {version} and {len(operations)} operations; this package reads version "
-            f"{FORMAT_VERSION} with the operations {', '.join(OPERATIONS)}"
+            f"{path} was learned with {len(operations)} operations"
+            + (f", of which this package has no {', '.join(map(str, unknown))}" if unknown else "")
+            + f"; this package reads tables of the operations {', '.join(OPERATIONS)}, in this order"
         )
-    if table.shape != (len(OPERATIONS),) * 2 or not np.isfinite(table).all() or (table < 0).any():
-        raise UserError(f"{path}: probabilities must be a table of 14 x 14 numbers that are not negative")
+    if table.shape != (len(OPERATIONS),) * 2 or not np.isfinite(table).all() or (table < 0).any() or not table.any():
+        raise UserError(f"{path}: probabilities must be a table of 14 x 14 numbers, not negative and not all zero")
     return value
 
 
-def write_network(folder: Path, network: PolicyNetwork, feature_width: int) -> None:
-    """Writes the policy network's settings (policy.json) and weights.
+def write_policy(folder: Path, fill: int, network: PolicyNetwork | None) -> None:
+    """Writes policy.json, and the weights of the policy network where there is one.
 
     Args:
-        folder: the policy folder.
-        network: built.
-        feature_width: F, the length of the feature vectors it was trained on.
+        folder: the policy folder; made where it is not there.
+        fill: 0 to 255, the grey level of what comes from outside an image.
+        network: built, or None where the run had none.
     """
-    settings = {"hidden_units": network.hidden_units, "head": network.head, "feature_width": feature_width}
-    network.save_weights(folder / WEIGHTS_FILE)
-    write_json(folder / SETTINGS_FILE, {"version": FORMAT_VERSION, **settings})
+    settings: dict = {"version": FORMAT_VERSION, "fill": fill}
+    if network is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        network.save_weights(folder / WEIGHTS_FILE)
+        feature_width = network.sample_branch.kernel.shape[0]
+        settings |= {"hidden_units": network.hidden_units, "head": network.head, "feature_width": feature_width}
+    write_json(folder / SETTINGS_FILE, settings)
+
+
+def read_settings(folder: Path) -> dict:
+    """The content of policy.json, version checked; empty where the folder has none, as during training.
+
+    Raises:
+        UserError: it is damaged or of another version.
+    """
+    path = Path(folder) / SETTINGS_FILE
+    return _read_json(path) if path.is_file() else {}
+
+
+def read_network(folder: Path) -> PolicyNetwork:
+    """The policy network of a policy folder, with its weights.
+
+    Raises:
+        UserError: the folder holds no network, or one that is damaged or of another version.
+    """
+    settings, path = read_settings(folder), Path(folder) / WEIGHTS_FILE
+    if "feature_width" not in settings or not path.is_file():
+        raise UserError(
+            f"{folder} holds no policy network ({SETTINGS_FILE} and {WEIGHTS_FILE}); only a finished run with "
+            "--policy=metaaugment leaves one"
+        )
+    try:
+        network = PolicyNetwork(settings["hidden_units"], settings["head"])
+        network(np.zeros((1, settings["feature_width"]), np.float32), np.zeros((1, EMBEDDING_SIZE), np.float32))
+        network.load_weights(path)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read as the network that {SETTINGS_FILE} describes: {error}") from error
+    return network
+
+
+def _read_json(path: Path) -> dict:
+    """A JSON object of this format's version; UserError for anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        version = value["version"]
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} is not a policy folder: it has no {path.name}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read as a policy's JSON: {error!r}") from error
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has version {version}; this package reads version {FORMAT_VERSION}. Use the package that wrote it"
+        )
+    return value

@@ -13,23 +13,40 @@ from metaaug_tf.meta.model import MetaAugment
 
 
 class AveragingSGD(keras.optimizers.SGD):
-    """SGD that can average the variables it trains.
+    """SGD that can average the variables it trains, and leaves it to `use_averages` to use the averages.
 
-    At the end of fit Keras hands over all variables of the model, the policy network's too, of which this optimizer
-    has no average.
+    Keras would overwrite the weights at the end of every fit, so that training could not go on from there; it also
+    hands over all variables of the model, the policy network's too, of which this optimizer has no average.
     """
 
     def finalize_variable_values(self, var_list):
-        """Gives the trained variables their averages, if there are any; `var_list` is not used."""
-        del var_list
+        """Nothing: fit calls it at its end."""
+
+    def use_averages(self) -> None:
+        """Gives the trained variables their averages, if any are kept; the same again changes nothing."""
         super().finalize_variable_values(self._trainable_variables)
+
+
+class ValidateAverages(keras.callbacks.Callback):
+    """Puts the averages in the weights' place while fit validates, and the weights back afterwards."""
+
+    def on_test_begin(self, logs=None):
+        """Keeps the weights aside."""
+        self._weights = [variable.numpy() for variable in self.model.task.trainable_variables]
+        use_averages(self.model)
+
+    def on_test_end(self, logs=None):
+        """Puts them back."""
+        for variable, value in zip(self.model.task.trainable_variables, self._weights, strict=True):
+            variable.assign(value)
 
 
 def averaging_callbacks(config: Mapping[str, Any]) -> list[keras.callbacks.Callback]:
     """What fit needs so that validation sees the averages: nothing where config["ema_momentum"] is 0."""
-    return [keras.callbacks.SwapEMAWeights()] if config["ema_momentum"] else []
+    return [ValidateAverages()] if config["ema_momentum"] else []
 
 
 def use_averages(model: MetaAugment) -> None:
     """Gives the task network its averaged weights, if its optimizer keeps any; the same again changes nothing."""
-    model.optimizer.finalize_variable_values(model.task.trainable_variables)
+    if isinstance(model.optimizer, AveragingSGD):
+        model.optimizer.use_averages()

@@ -44,7 +44,7 @@ def build_model(
         meta_every=config["meta_every"],
         normalise_weights=config["normalise_weights"],
         weighting=config["weighting"],
-        jit_compile=config["jit_compile"],
+        jit_compile={"auto": "auto", "True": True, "False": False}[config["jit_compile"]],
     )
     return model
 

@@ -1,47 +1,153 @@
-"""Checkpoints of everything a run needs to go on: both networks, both optimizers, the sampler, random states."""
+"""Checkpoints of a run: every so many minutes and at each epoch's end, everything needed to go on at the very step."""
 
+import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.training.callback_state import read_callbacks, write_callbacks
+from metaaug_tf.training.checkpoint_folder import CheckpointFolder, Position, Saved
+from metaaug_tf.training.model_state import networks_are_finite, read_state, write_state
+from metaaug_tf.training.stopping import StopRequest
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Writes a checkpoint at each epoch's end and restores the newest one."""
+    """Writes checkpoints while `fit_resumably` trains, and restores the newest whole one.
 
-    def __init__(self, model: MetaAugment, folder: Path, keep: int = 2):
+    Attributes:
+        position: where training is.
+        stopped_early: a callback had ended the training that was restored.
+    """
+
+    def __init__(
+        self,
+        model: MetaAugment,
+        folder: Path,
+        keep: int = 3,
+        minutes: float = 10,
+        digest: str = "",
+        stop: StopRequest | None = None,
+    ):
         """Prepares the checkpoints of a compiled model.
 
         Args:
             model: compiled, so that both optimizers are built; otherwise their state would be lost.
             folder: where they are kept.
             keep: how many of the newest are kept.
+            minutes: time between two checkpoints in an epoch; 0 = one after every step.
+            digest: of the settings; a checkpoint with another one is refused.
+            stop: where signals are noted; when one has come, training stops after a checkpoint.
         """
         super().__init__()
-        networks = [network for network in (model.task, model.policy_network) if network is not None]
-        # Seeds of Dropout are not reached through the model, only through these lists.
-        states = [list(network.non_trainable_variables) for network in networks]
-        self._checkpoint = tf.train.Checkpoint(model=model, states=states)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=keep)
+        if keep < 1 or minutes < 0:
+            raise UserError(f"checkpoints need keep >= 1 and minutes >= 0, not {keep} and {minutes}")
+        self.set_model(model)
+        self._folder, self._seconds, self._digest = CheckpointFolder(folder, keep), minutes * 60, digest
+        self._stop = stop or StopRequest()
+        self._stateful: Sequence = ()
+        self._pending: Saved | None = None
+        self._unwritten: OSError | None = None
+        self._written_at = time.monotonic()
+        self.position, self.stopped_early = Position(), False
+
+    def follow(self, callbacks: Sequence) -> None:
+        """Names the callbacks whose state is kept too; `fit_resumably` does."""
+        self._stateful = callbacks
 
     def restore(self) -> bool:
-        """Restores the newest checkpoint; returns whether there was one.
+        """Restores the newest whole checkpoint; returns whether there was one.
+
+        The metrics of the epoch under way and the state of callbacks follow when training begins.
 
         Raises:
-            UserError: it can't be read.
+            UserError: it is of other settings or another model, or all are damaged.
         """
-        newest = self._manager.latest_checkpoint
-        if newest is None:
+        saved = self._folder.newest_whole()
+        if saved is None:
             return False
-        try:
-            self._checkpoint.restore(newest).assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
-            raise UserError(f"the checkpoint {newest} can't be restored: {str(error).splitlines()[0]}") from error
+        if saved.facts["digest"] != self._digest:
+            raise UserError(
+                f"the checkpoints in {self._folder.path} were written with other settings; choose another --workdir"
+            )
+        write_state(self.model, saved.tensors, with_metrics=False)
+        self.position, self.stopped_early, self._pending = saved.position, saved.facts["stopped_early"], saved
         return True
+
+    def save(self) -> None:
+        """Writes a checkpoint of where training is; warns where that fails, since training can go on.
+
+        Raises:
+            UserError: weights are not finite any more.
+        """
+        if not networks_are_finite(self.model):
+            raise UserError(
+                f"weights are not finite after step {self.position.step} of epoch {self.position.epoch + 1}; the "
+                "checkpoint before is kept. Lower --config.learning_rate, or look for broken images or labels."
+            )
+        callbacks, arrays = read_callbacks(self._stateful)
+        facts = {"digest": self._digest, "stopped_early": self.model.stop_training, "callbacks": callbacks}
+        try:
+            self._folder.write(Saved(self.position, {**read_state(self.model), **arrays}, facts))
+            self._unwritten = None
+        except OSError as error:
+            self._unwritten = error
+            warnings.warn(
+                f"no checkpoint could be written to {self._folder.path}: {error.strerror}; training goes on and it is "
+                "tried again",
+                stacklevel=2,
+            )
+        self._written_at = time.monotonic()
+
+    def on_train_begin(self, logs=None):
+        """Gives callbacks their state back, after their own beginning."""
+        if self._pending is not None:
+            write_callbacks(self._stateful, self._pending.facts["callbacks"], self._pending.tensors)
+        self._written_at = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Stops if asked to; gives metrics and callbacks back what they held in the middle of this epoch."""
+        self._stop_if_asked()
+        self._steps_before = self.position.step
+        if self._pending is not None and self.position.step:
+            write_state(self.model, self._pending.tensors, with_metrics=True)
+            write_callbacks(self._stateful, self._pending.facts["callbacks"], self._pending.tensors)
+        self._pending = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Writes a checkpoint when it is time or a signal has come; not after an epoch's last step."""
+        self.position = Position(self.position.epoch, self._steps_before + batch + 1)
+        if batch + 1 >= self.params["steps"] or self.model.stop_training:
+            return  # on_epoch_end is about to come
+        if self._stop.is_set or time.monotonic() - self._written_at >= self._seconds:
+            self.save()
+            self._stop_if_asked()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes a checkpoint; the sampler has turned to the next epoch by now."""
-        self._manager.save(checkpoint_number=epoch + 1)
+        self.position = Position(epoch + 1)
+        self.save()
+
+    def on_train_end(self, logs=None):
+        """Stops if asked to.
+
+        Raises:
+            UserError: the last checkpoint could not be written.
+        """
+        self._fail_if_unwritten()
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._stop.is_set:
+            self._fail_if_unwritten()
+            self._stop.check()
+
+    def _fail_if_unwritten(self) -> None:
+        if self._unwritten is not None:
+            raise UserError(
+                f"the last checkpoint could not be written to {self._folder.path}: {self._unwritten.strerror}. Make "
+                "room or mend the folder; the same command goes on from the checkpoint before."
+            )

@@ -19,9 +19,19 @@ class HealthGuard(keras.callbacks.Callback):
         model.fit(dataset, epochs=30, callbacks=[HealthGuard()])
     """
 
+    def get_state(self) -> dict:
+        """What it holds of the epoch under way, JSON values."""
+        return {"steps": self._steps, "share_sum": self._share_sum, "warned": self._warned}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on in the middle of an epoch."""
+        self._steps, self._share_sum, self._warned = state["steps"], state["share_sum"], state["warned"]
+        self._steps_before = self._steps
+
     def on_epoch_begin(self, epoch, logs=None):
         """Remembers the epoch for messages."""
         self._epoch, self._steps, self._share_sum, self._warned = epoch, 0, 0.0, False
+        self._steps_before = 0
 
     def on_train_batch_end(self, batch, logs=None):
         """Stops at the step whose loss is not finite; warns, once an epoch, at one whose weights have collapsed.
@@ -30,18 +40,20 @@ class HealthGuard(keras.callbacks.Callback):
             UserError: names the step; checkpoints written before it are untouched.
         """
         logs = logs or {}
+        steps = self._steps_before + batch + 1
         if not math.isfinite(float(logs.get("loss", 0.0))):
             raise UserError(
-                f"the loss is not finite at step {batch + 1} of epoch {self._epoch + 1}; what was saved up to the last "
+                f"the loss is not finite at step {steps} of epoch {self._epoch + 1}; what was saved up to the last "
                 "checkpoint is kept. Lower --config.learning_rate, or look for broken images or labels in the data."
             )
         if "effective_sample_size" in logs:
-            self._watch_weights(batch + 1, float(logs["effective_sample_size"]), float(logs["weight_max"]))
+            self._watch_weights(steps, float(logs["effective_sample_size"]), float(logs["weight_max"]))
+        self._steps = steps
 
     def _watch_weights(self, steps: int, mean_share: float, largest: float) -> None:
         # Logs hold the epoch's mean so far; two of them give the mean over the steps in between.
         share = (mean_share * steps - self._share_sum) / (steps - self._steps)
-        self._steps, self._share_sum = steps, mean_share * steps
+        self._share_sum = mean_share * steps
         if not self._warned and (share < _LEAST_EFFECTIVE_SHARE or largest < _LEAST_WEIGHT):
             self._warned = True
             warnings.warn(

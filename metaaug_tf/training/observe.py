@@ -40,7 +40,7 @@ def observe_policy(
         examples = examples.head(count)
     uniform = Augmentation(**{**vars(augmentation), "policy": "uniform"})
     chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(examples))[np.arange(count) % len(examples)]
-    features_of = tf.function(model.features, jit_compile=model.jit_compile)
+    features_of = tf.function(model.features, jit_compile=model.jit_compile, autograph=False)
     parts = []
     for start in range(0, count, _BATCH):
         indices = chosen[start : start + _BATCH]

@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from metaaug_tf.config import describe_difference
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import write_json
+from metaaug_tf.training.lock import LOCK_FILE, locked
 
 
 class RunFolder:
@@ -38,6 +40,7 @@ class RunFolder:
         """
         try:
             present = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+            present = [name for name in present if name != LOCK_FILE]
         except OSError as error:
             raise self._unusable(error) from error
         if self.config.name in present:
@@ -48,22 +51,28 @@ class RunFolder:
                 "choose another --workdir"
             )
         ancestor = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK, effective_ids=True):
             raise UserError(f"the workdir {self.path} can't be written: no writing in {ancestor}; choose another")
 
-    def open_for(self, config: Mapping[str, Any]) -> None:
-        """Makes the folder this config's.
+    @contextmanager
+    def opened_for(self, config: Mapping[str, Any]) -> Iterator[None]:
+        """Makes the folder this config's and keeps other processes out while it is entered.
 
         Raises:
-            UserError: it can't be written.
+            UserError: it can't be written, or is in use.
         """
-        self.check_for(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not self.config.exists():
-                write_json(self.config, config)
+            with locked(self.path):
+                self.check_for(config)
+                if not self.config.exists():
+                    write_json(self.config, config)
+                yield
         except OSError as error:
-            raise self._unusable(error) from error
+            raise UserError(
+                f"{error}\nWhat was saved in {self.path} before is kept. Make room or mend the folder; then the same "
+                "command goes on."
+            ) from error
 
     def _unusable(self, error: OSError) -> UserError:
         return UserError(f"the workdir {self.path} can't be written: {error.strerror}; choose another --workdir")
@@ -73,7 +82,8 @@ class RunFolder:
         if difference:
             raise UserError(
                 f"the workdir {self.path} holds a run with another config:\n{difference}\n"
-                "Choose another --workdir, or give the settings it was started with."
+                "Choose another --workdir, give the settings it was started with, or go on from there in a new folder "
+                "with --fork=NEWDIR."
             )
 
     def read_config(self) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""What checkpoints cost: seconds to write and to restore one, and its size, for the model of a config.
+
+python benchmarks/checkpointing.py --dataset=glyphs --classes=36
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from metaaug_tf.config import config_for
+from metaaug_tf.training.build import build_model
+from metaaug_tf.training.checkpoint import Checkpoints
+
+
+def seconds_of(call, rounds):
+    """Median and largest time of a call."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times), max(times)
+
+
+def main():
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="glyphs")
+    parser.add_argument("--classes", type=int, default=36)
+    parser.add_argument("--rounds", type=int, default=20)
+    arguments = parser.parse_args()
+    config = config_for(arguments.dataset).to_dict()
+    size = config["image_size"]
+    model = build_model(config, arguments.classes, (size, size, config["channels"]), 10)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(model, Path(folder))
+        written = seconds_of(checkpoints.save, arguments.rounds)
+        restored = seconds_of(checkpoints.restore, arguments.rounds)
+        mebibytes = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 2**20
+    print(f"{arguments.dataset}: {model.task.count_params():,} parameters, {mebibytes:.2f} MiB a checkpoint")
+    print(f"writing {written[0]:.3f} s (at most {written[1]:.3f} s), restoring {restored[0]:.3f} s")
+
+
+if __name__ == "__main__":
+    main()

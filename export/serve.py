@@ -1,0 +1,69 @@
+"""Serves an export over HTTP on TensorFlow Serving's REST protocol, for machines without TensorFlow Serving.
+
+python -m metaaug_tf.export.serve --model=runs/demo/export/task --port=8501
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metaaug_tf.errors import UserError
+
+_MIB = 2**20
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line's flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m metaaug_tf.export.serve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", type=Path, required=True, help="an export's folder, e.g. runs/demo/export/task")
+    parser.add_argument("--name", help="the model's name in the paths; by default that of the export (task)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all")
+    parser.add_argument("--port", type=int, default=8501)
+    parser.add_argument("--max_request_mib", type=float, default=16.0, help="largest request in MiB")
+    parser.add_argument("--max_batch", type=int, default=128, help="most examples in a request")
+    return parser.parse_args(arguments)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Loads the model and answers requests until it is interrupted.
+
+    Raises:
+        UserError: there is no such export, or the web server's packages are not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import uvicorn
+
+        from metaaug_tf.export.app import make_app
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the server needs {error.name}: python -m pip install 'metaaug_tf[serve]' (starlette and uvicorn)"
+        ) from error
+    from metaaug_tf.export.served_model import ServedModel, find_version
+
+    folder = find_version(arguments.model)
+    name = arguments.name or (folder.parent.name if folder.name.isdigit() else folder.name)
+    app = make_app(ServedModel(folder, arguments.max_batch), name, int(arguments.max_request_mib * _MIB))
+    print(f"serving {folder} at http://{arguments.host}:{arguments.port}/v1/models/{name}:predict", flush=True)
+    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning", access_log=False)
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code, 2 for bad input."""
+    try:
+        serve(parse_arguments(sys.argv[1:]))
+    except UserError as error:
+        print(f"metaaug_tf: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The state of Keras callbacks that must go on where it was, and which callbacks can't.
+
+A callback of one's own that holds state gives `get_state() -> dict of JSON values` and `set_state(dict)`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from metaaug_tf.errors import UserError
+
+_ATTRIBUTES: dict[type, tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    keras.callbacks.ReduceLROnPlateau: ("cooldown_counter", "wait", "best"),
+    keras.callbacks.ModelCheckpoint: ("best", "_batches_seen_since_last_saving"),
+}
+_REFUSED = {
+    keras.callbacks.BackupAndRestore: "it loses the policy optimizer; Checkpoints takes its place",
+    keras.callbacks.SwapEMAWeights: "it swaps the weights around each epoch's end",
+}
+
+
+def check_resumable(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Refuses callbacks that would not go on as if nothing had happened.
+
+    Raises:
+        UserError: names the callback and says why.
+    """
+    for callback in callbacks:
+        for kind, reason in _REFUSED.items():
+            if isinstance(callback, kind):
+                raise UserError(f"the callback {type(callback).__name__} can't be used in a run that resumes: {reason}")
+        if isinstance(callback, keras.callbacks.CSVLogger) and not callback.append:
+            raise UserError("the callback CSVLogger would empty its file when the run resumes; give it append=True")
+        if isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_freq != "epoch":
+            raise UserError("ModelCheckpoint with a save_freq in steps counts them anew when resuming; use 'epoch'")
+
+
+def has_state(callback: keras.callbacks.Callback) -> bool:
+    """Whether there is something to keep."""
+    return hasattr(callback, "get_state") or _attributes_of(callback) is not None
+
+
+def read_callbacks(callbacks: Sequence) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """The state of callbacks that have one, in order.
+
+    Returns:
+        (one dict of JSON values per callback, arrays by name).
+    """
+    facts: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for number, callback in enumerate(callbacks):
+        names = _attributes_of(callback)
+        state = callback.get_state() if names is None else {name: getattr(callback, name) for name in names}
+        weights = state.pop("best_weights", None)  # of EarlyStopping: a list of arrays
+        if weights is not None:
+            state["weights_kept"] = len(weights)
+            arrays |= {_array_name(number, i): np.asarray(weight) for i, weight in enumerate(weights)}
+        facts.append({"kind": type(callback).__name__, "state": state})
+    return facts, arrays
+
+
+def write_callbacks(callbacks: Sequence, facts: Sequence[dict[str, Any]], arrays) -> None:
+    """Gives callbacks the state that `read_callbacks` found in callbacks of the same kinds.
+
+    Raises:
+        UserError: there were others.
+    """
+    before, now = [fact["kind"] for fact in facts], [type(callback).__name__ for callback in callbacks]
+    if before != now:
+        raise UserError(
+            f"the run was started with the callbacks {', '.join(before) or 'none'} (of those that hold state), now "
+            f"there are {', '.join(now) or 'none'}; give the same ones in the same order"
+        )
+    for number, (callback, fact) in enumerate(zip(callbacks, facts, strict=True)):
+        state = dict(fact["state"])
+        count = state.pop("weights_kept", None)
+        if count is not None:
+            state["best_weights"] = [arrays[_array_name(number, i)] for i in range(count)]
+        if _attributes_of(callback) is None:
+            callback.set_state(state)
+        else:
+            vars(callback).update(state)
+
+
+def _attributes_of(callback) -> tuple[str, ...] | None:
+    return next((names for kind, names in _ATTRIBUTES.items() if isinstance(callback, kind)), None)
+
+
+def _array_name(number: int, weight: int) -> str:
+    return f"callbacks/{number}/{weight:05d}"

@@ -1,0 +1,98 @@
+"""Training that goes on at the very step where a checkpoint was written."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metaaug_tf.errors import UserError
+from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.training.averaging import AveragingSGD
+from metaaug_tf.training.callback_state import check_resumable, has_state
+from metaaug_tf.training.checkpoint import Checkpoints
+from metaaug_tf.training.model_state import build_metrics
+
+
+def fit_resumably(
+    model: MetaAugment,
+    make_dataset: Callable[[int], tf.data.Dataset],
+    checkpoints: Checkpoints,
+    *,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 0,
+    **fit_arguments: Any,
+) -> None:
+    """model.fit from `checkpoints.position` on, with what an uninterrupted run would give, to the last bit.
+
+    Keras's EarlyStopping, ReduceLROnPlateau and ModelCheckpoint go on from their state, as do callbacks of one's own
+    with get_state() and set_state(state).
+
+    Example:
+        checkpoints = Checkpoints(model, Path("runs/x/checkpoints"))
+        checkpoints.restore()
+        fit_resumably(model, lambda step: training_dataset(..., first_step=step), checkpoints, epochs=30)
+
+    Args:
+        model: compiled.
+        make_dataset: first step -> the rest of one epoch from there on, as `training_dataset(first_step=...)`.
+        checkpoints: the model's, restored where there is something to restore.
+        epochs: number of the last epoch, as in fit.
+        callbacks: Keras callbacks; those with state must be the same ones in each part of a run.
+        verbose: as in fit.
+        **fit_arguments: validation_data and whatever else fit takes, apart from initial_epoch and steps_per_epoch.
+
+    Raises:
+        UserError: a callback or optimizer that can't go on as if nothing had happened.
+    """
+    callbacks = list(keras.tree.flatten(list(callbacks)))
+    check_resumable(callbacks)
+    _refuse_moving_average(model)
+    stateful = [callback for callback in callbacks if has_state(callback)]
+    others = [callback for callback in callbacks if not has_state(callback)]
+    checkpoints.follow(stateful)
+    params = {"verbose": verbose, "epochs": epochs, "steps": None}
+    listed = _OneTraining(
+        [*stateful, checkpoints, *others], add_history=True, add_progbar=verbose != 0, model=model, **params
+    )
+    listed.begin()
+    position, stopped = checkpoints.position, checkpoints.stopped_early
+
+    def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
+        listed.set_params({**params, "steps": int(dataset.cardinality())})
+        build_metrics(model, dataset.element_spec)
+        model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
+        return model.stop_training
+
+    if position.step and not stopped:
+        stopped = fit(make_dataset(position.step), position.epoch, position.epoch + 1)
+    first_whole = position.epoch + bool(position.step)
+    if first_whole < epochs and not stopped:
+        fit(make_dataset(0), first_whole, epochs)
+    listed.end()
+
+
+class _OneTraining(keras.callbacks.CallbackList):
+    """Callbacks that see the rest of an epoch and the epochs after it as one training."""
+
+    def begin(self):
+        super().on_train_begin()
+
+    def end(self):
+        super().on_train_end()
+
+    def on_train_begin(self, logs=None):
+        """Keras calls it in each part."""
+
+    def on_train_end(self, logs=None):
+        """Keras calls it in each part."""
+
+
+def _refuse_moving_average(model: MetaAugment) -> None:
+    for optimizer in (model.optimizer, model.policy_optimizer):
+        if optimizer.use_ema and not isinstance(optimizer, AveragingSGD):
+            raise UserError(
+                f"{type(optimizer).__name__} with use_ema=True overwrites the weights when training ends, so that "
+                "training can't go on from there; leave use_ema out or take metaaug_tf.training.averaging.AveragingSGD"
+            )

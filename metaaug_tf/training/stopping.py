@@ -1,0 +1,78 @@
+"""SIGTERM and Ctrl-C: the first asks to stop after the step under way, the second stops at once."""
+
+import os
+import signal
+import sys
+import threading
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(Exception):
+    """Training has stopped on request, everything saved.
+
+    Attributes:
+        exit_code: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
+    """
+
+    def __init__(self, number: int):
+        """Takes the signal's number."""
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class StopRequest:
+    """Within it, signals are noted instead of obeyed.
+
+    Python runs handlers only between two of its own instructions, so a long step would hold back the second
+    signal too; a thread that the signal wakes by itself does not wait.
+
+    Example:
+        with StopRequest() as stop:
+            ...
+            stop.check()
+    """
+
+    def __init__(self):
+        """Notes nothing before it is entered."""
+        self._number: int | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a signal has come."""
+        return self._number is not None
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self._number is not None:
+            raise Stopped(self._number)
+
+    def __enter__(self):
+        """Takes over the handlers; only in the main thread, as Python demands."""
+        self._read, write = os.pipe()
+        os.set_blocking(write, False)
+        self._write = write
+        self._handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        self._wakeup = signal.set_wakeup_fd(write)
+        self._thread = threading.Thread(target=self._watch, args=(self._read,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        """Gives the handlers back."""
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        os.close(self._write)
+        self._thread.join()
+        os.close(self._read)
+
+    def _watch(self, descriptor: int) -> None:
+        while received := os.read(descriptor, 1):
+            number = received[0]
+            if number not in SIGNALS:
+                continue
+            if self._number is not None:
+                os._exit(128 + number)  # checkpoints are written aside, so nothing half done is left
+            self._number = number
+            print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)

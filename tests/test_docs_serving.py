@@ -1,0 +1,84 @@
+"""The code and the commands of docs/library.md and docs/serving.md run as they stand."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import tiny_task
+from PIL import Image
+
+import metaaug_tf as ma
+from metaaug_tf.export import client
+from metaaug_tf.export.serve import parse_arguments
+from metaaug_tf.export.task import export_task
+from metaaug_tf.policy.folder import write_policy, write_sampler
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+CLASS_NAMES = ["kea", "kaka", "weka", "tui"]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.S)
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """A folder with runs/demo as a finished run leaves it, of 32 x 32 images, and image.png; the task."""
+    monkeypatch.chdir(tmp_path)
+    model = ma.MetaAugment(tiny_task(size=32))
+    write_sampler(Path("runs/demo/policy"), np.full((14, 14), 1 / 196), 2)
+    write_policy(Path("runs/demo/policy"), 128, model.policy_network)
+    export_task(model, Path("runs/demo/export/task"), CLASS_NAMES, "glyphs")
+    Image.fromarray(np.full((32, 32, 3), 77, np.uint8)).save("image.png")
+    return model.task
+
+
+def test_python_of_the_library_page_runs(demo):
+    random = np.random.default_rng(0)
+    names = {
+        "images": random.integers(0, 256, (80, 32, 32, 3), dtype=np.uint8),
+        "labels": random.integers(0, 4, 80),
+        "task": demo,
+    }
+    for number, code in enumerate(blocks("library.md", "python")):
+        exec(compile(code, f"library.md, block {number}", "exec"), names)
+    batch, _ = next(iter(names["batches"]))
+    assert batch.shape == (64, 32, 32, 3) and batch.dtype == "uint8"
+    assert float(np.mean(names["sample_weight"])) == pytest.approx(1, abs=1e-5)
+    names["classifier"].compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    names["classifier"].predict(names["images"], verbose=0)
+
+
+def test_python_of_the_serving_page_runs(demo, monkeypatch, capsys):
+    from metaaug_tf.export.served_model import ServedModel
+
+    model = ServedModel(Path("runs/demo/export/task"), 8)
+
+    def answer(self, method, path, value=None):
+        """What the server says, without the network between."""
+        import json
+
+        assert self._base == "http://127.0.0.1:8501/v1/models/task"
+        return json.loads(model.predict(json.dumps(value).encode())) if value else {"metadata": model.metadata()}
+
+    monkeypatch.setattr(client.Client, "_send", answer)
+    for number, code in enumerate(blocks("serving.md", "python")):
+        exec(compile(code, f"serving.md, block {number}", "exec"), {})
+    assert capsys.readouterr().out.split()[0] in CLASS_NAMES
+
+
+def test_commands_of_both_pages_are_understood(demo):
+    lines = [
+        line for page in ("library.md", "serving.md") for block in blocks(page, "sh") for line in block.split("\n")
+    ]
+    commands = [shlex.split(line) for line in lines if line.startswith("python -m metaaug_tf")]
+    modules = {command[2]: command[3:] for command in commands if "--mode=export" not in command}
+    assert set(modules) == {"metaaug_tf.main", "metaaug_tf.export.serve"}
+    assert parse_arguments(modules["metaaug_tf.export.serve"]).model.is_dir()
+    command = [sys.executable, "-m", "metaaug_tf.main", *modules["metaaug_tf.main"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "Rotate" in done.stdout, done.stderr

@@ -1,0 +1,134 @@
+"""The command line killed, stopped and forked: what a run comes to is the same to the last bit."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from metaaug_tf.training.checkpoint_folder import CheckpointFolder
+from metaaug_tf.training.metrics_log import read_rows
+
+pytestmark = pytest.mark.slow
+SETTINGS = (
+    "--config.train_per_class=4",
+    "--config.validation_per_class=2",
+    "--config.test_per_class=2",
+    "--config.batch_size=8",
+    "--config.validation_batch_size=8",
+    "--config.epochs=6",
+    "--config.warmup_epochs=0",
+    "--config.measure_step_ratio=False",
+    "--config.jit_compile=False",
+    "--config.checkpoint_minutes=0",
+)
+STEPS, KILLS = 18, 20
+TIMES = ("seconds", "cpu_seconds", "images_per_second", "input_bound_fraction")
+
+
+def start(workdir, *more):
+    arguments = [sys.executable, "-u", "-m", "metaaug_tf.main", f"--workdir={workdir}", *SETTINGS, *more]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(workdir, *more):
+    output, errors = (process := start(workdir, *more)).communicate(timeout=900)
+    assert process.returncode == 0, errors
+    return output
+
+
+def results(workdir):
+    saved = CheckpointFolder(workdir / "checkpoints").newest_whole()
+    rows = [{key: row[key] for key in row if key not in TIMES} for row in read_rows(workdir / "metrics.jsonl")]
+    sampler = json.loads((workdir / "policy/sampler.json").read_text())
+    summary = json.loads((workdir / "summary.json").read_text())
+    accuracies = {key: summary[key] for key in ("test_accuracy", "test_loss", "validation_accuracy", "epochs")}
+    arrays = {name: array for name, array in saved.tensors.items() if not name.startswith("metrics/")}
+    return saved.position, arrays, rows, sampler, accuracies
+
+
+def assert_same(wanted, found):
+    for one, other in zip(wanted, found, strict=True):
+        if isinstance(one, dict) and any(isinstance(value, np.ndarray) for value in one.values()):
+            assert one.keys() == other.keys()
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+        else:
+            assert one == other
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "straight"
+    finish(workdir)
+    return results(workdir)
+
+
+def whole_rows(workdir):
+    """Epochs of the rows; a row cut off would raise."""
+    path = workdir / "metrics.jsonl"
+    return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def test_killed_at_twenty_random_moments_it_ends_as_the_uninterrupted_run(tmp_path, straight):
+    draw, workdir, in_writing, positions = random.Random(0), tmp_path / "killed", 0, []
+    for _ in range(KILLS):
+        process = start(workdir)
+        announced = process.stdout.readline()
+        assert announced.startswith(("starting", "going on")), process.stderr.read()
+        # Half of the kills come right after the next checkpoint begins or ends, half at any moment.
+        if draw.random() < 0.5:
+            time.sleep(draw.uniform(0, 30))
+        else:
+            wait_for_a_new_checkpoint(workdir, process)
+            time.sleep(draw.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        in_writing += bool(list((workdir / "checkpoints").glob(".*.part")))
+        assert whole_rows(workdir) == list(range(len(whole_rows(workdir))))
+        assert not (workdir / "summary.json").exists() or process.returncode == 0
+        saved = CheckpointFolder(workdir / "checkpoints").newest_whole()
+        positions.append((saved.position.epoch, saved.position.step) if saved else (0, 0))
+        if (workdir / "summary.json").exists():
+            break
+    assert positions == sorted(positions), "no kill loses a checkpoint"
+    finish(workdir)
+    print(f"{len(positions)} kills, {in_writing} in the writing of a checkpoint; positions {positions}")
+    assert_same(straight, results(workdir))
+
+
+def wait_for_a_new_checkpoint(workdir, process):
+    folder = workdir / "checkpoints"
+    before = set(folder.glob("*")) | set(folder.glob(".*"))
+    while process.poll() is None and not (set(folder.glob("*")) | set(folder.glob(".*"))) - before:
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_by_a_signal_the_printed_command_goes_on(tmp_path, straight, number, code):
+    workdir = tmp_path / "stopped"
+    process = start(workdir)
+    wait_for_a_new_checkpoint(workdir, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == code, errors
+    assert "to go on:" in errors and f"--workdir={workdir}" in errors and "Traceback" not in errors
+    assert "going on with" in finish(workdir)
+    assert_same(straight, results(workdir))
+
+
+def test_a_fork_with_other_settings_goes_on_and_leaves_the_run_alone(tmp_path):
+    workdir, fork = tmp_path / "run", tmp_path / "fork"
+    process = start(workdir)
+    wait_for_a_new_checkpoint(workdir, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    before = {path: path.stat().st_mtime for path in workdir.rglob("*") if path.is_file()}
+    output = finish(workdir, f"--fork={fork}", "--config.epochs=2")
+    assert f"going on with {fork}: epoch 1 of 2, step 1 of {STEPS}" in output
+    assert json.loads((fork / "summary.json").read_text())["epochs"] == 2
+    assert before == {path: path.stat().st_mtime for path in workdir.rglob("*") if path.is_file()}

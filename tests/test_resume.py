@@ -1,0 +1,259 @@
+"""Going on at the very step gives what an uninterrupted run gives, to the last bit: weights, table, metrics."""
+
+import functools
+
+import helpers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import metaaug_tf as ma
+from metaaug_tf.training import model_state
+from metaaug_tf.training.guard import HealthGuard
+from metaaug_tf.training.metrics_log import MetricsLog, read_rows
+from metaaug_tf.training.model_state import read_state, write_state
+
+TRAIN, VALIDATION = helpers.random_examples(16, 0), helpers.random_examples(10, 1)
+STEPS, EPOCHS = 4, 3
+TIMES = ("seconds", "cpu_seconds", "images_per_second", "input_bound_fraction")
+
+
+class Killed(Exception):
+    """Stands for the end of a process: nothing after it runs."""
+
+
+class KillAt(keras.callbacks.Callback):
+    """Ends training after so many steps in all; comes after the checkpoint of that step."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def make_model(**settings):
+    task = helpers.tiny_task(batch_norm=True, dropout=0.3)
+    model = ma.MetaAugment(task)
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, STEPS * EPOCHS)
+    compiled = {"optimizer": keras.optimizers.SGD(schedule, momentum=0.9), "policy_optimizer": "adam", **settings}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, metrics=["accuracy"], **{"jit_compile": False, **compiled})
+    return model
+
+
+@functools.cache
+def traced_model():
+    """A model, its state when new, and its datasets by first step; tracing takes most of the time of so few steps."""
+    model = make_model()
+    return model, read_state(model), {}
+
+
+def new_model(settings):
+    """What a new process has: a new model, or the traced one with all its state as when new; and its datasets."""
+    if settings:
+        return make_model(**settings), {}
+    model, state, datasets = traced_model()
+    write_state(model, state, with_metrics=False)
+    model.reset_metrics()
+    model.stop_training = False
+    return model, datasets
+
+
+def make_dataset(model, policy, first_step):
+    augmentation = ma.Augmentation(policy, padding=1)
+    sizes = {"batch_size": 4, "validation_batch_size": 4, "classes": 4, "first_step": first_step}
+    return ma.training_dataset(TRAIN, VALIDATION, model.sampler, augmentation=augmentation, **sizes)
+
+
+def train(folder, kill_after=0, callbacks=(), minutes=0.0, policy="none", stop=None, **settings):
+    """A new process's share of the run in `folder`; returns its model."""
+    model, datasets = new_model(settings)
+    checkpoints = ma.Checkpoints(model, folder / "checkpoints", minutes=minutes, stop=stop)
+    checkpoints.restore()
+
+    def dataset(first_step):
+        if first_step not in datasets:
+            datasets[first_step] = make_dataset(model, policy, first_step)
+        return datasets[first_step]
+
+    watching = [HealthGuard(), MetricsLog(folder / "metrics.jsonl", 16), *callbacks]
+    kill = [KillAt(kill_after)] if kill_after else []
+    validation = ma.evaluation_dataset(VALIDATION)
+    ma.fit_resumably(
+        model, dataset, checkpoints, epochs=EPOCHS, callbacks=[*watching, *kill], validation_data=validation
+    )
+    return model
+
+
+def results(folder, model):
+    """All variables and the rows without what depends on the time."""
+    rows = [{key: row[key] for key in row if key not in TIMES} for row in read_rows(folder / "metrics.jsonl")]
+    return {name: array for name, array in read_state(model).items() if not name.startswith("metrics/")}, rows
+
+
+def assert_same(wanted, found):
+    assert wanted[0].keys() == found[0].keys()
+    for name in wanted[0]:
+        np.testing.assert_array_equal(wanted[0][name], found[0][name], err_msg=name)
+    assert wanted[1] == found[1] and [row["epoch"] for row in found[1]] == list(range(EPOCHS))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    return results(folder, train(folder, minutes=10.0))
+
+
+@pytest.mark.parametrize("lives", [[4], [3, 1, 5]], ids=str)
+def test_killed_runs_end_as_the_uninterrupted_one(tmp_path, straight, lives):
+    for steps in lives:
+        with pytest.raises(Killed):
+            train(tmp_path, kill_after=steps)
+    model = train(tmp_path)
+    assert int(model.optimizer.iterations.numpy()) == STEPS * EPOCHS
+    assert_same(straight, results(tmp_path, model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_compiled_runs_with_the_learned_policy_end_as_the_uninterrupted_one(tmp_path, jit_compile):
+    settings = {"policy": "metaaugment", "jit_compile": jit_compile}
+    wanted = results(tmp_path / "straight", train(tmp_path / "straight", **settings))
+    for steps in (3, 1, 5):
+        with pytest.raises(Killed):
+            train(tmp_path / "broken", kill_after=steps, **settings)
+    assert_same(wanted, results(tmp_path / "broken", train(tmp_path / "broken", **settings)))
+
+
+def test_without_a_checkpoint_in_the_epoch_it_starts_at_the_epoch(tmp_path, straight):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=STEPS + 3, minutes=10.0)
+    assert_same(straight, results(tmp_path, train(tmp_path, minutes=10.0)))
+
+
+def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(tmp_path, straight):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=7)
+    newest = max((tmp_path / "checkpoints").iterdir()) / "tensors.npz"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="falling back"):
+        model = train(tmp_path)
+    assert_same(straight, results(tmp_path, model))
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, straight):
+    train(tmp_path)
+    assert_same(straight, results(tmp_path, train(tmp_path)))
+
+
+def test_time_of_the_lives_of_an_epoch_is_added_up(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=3)
+    saved = ma.Checkpoints(make_model(), tmp_path / "checkpoints")
+    saved.restore()
+    spent = saved._pending.facts["callbacks"][1]["state"]["spent"]["seconds"]
+    train(tmp_path)
+    assert 0 < spent < read_rows(tmp_path / "metrics.jsonl")[0]["seconds"]
+
+
+def test_dropout_and_batch_norm_are_part_of_the_state():
+    model = make_model()
+    names = {id(variable): name for name, variable in model_state._named_variables(model).items()}
+    seeds = [variable for variable in model.task.non_trainable_variables if "seed" in variable.path]
+    moving = [variable for variable in model.task.non_trainable_variables if "moving" in variable.path]
+    assert len(seeds) == 2 and len(moving) == 4
+    before = read_state(model)
+    model.train_step(helpers.random_batch())
+    after = read_state(model)
+    for variable in (*seeds, *moving):
+        assert not np.array_equal(before[names[id(variable)]], after[names[id(variable)]]), variable.path
+
+
+def early_stopping():
+    # The least change asked for is never met, so that the patience of two epochs ends training after the third.
+    return keras.callbacks.EarlyStopping("val_loss", patience=2, min_delta=1e3, restore_best_weights=True)
+
+
+def plateau():
+    return keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=1e3)
+
+
+def test_keras_callbacks_go_on_from_their_state(tmp_path):
+    def run(folder, lives):
+        for steps in [*lives, 0]:
+            callbacks = [
+                early_stopping(),
+                plateau(),
+                keras.callbacks.ModelCheckpoint(str(folder / "best.weights.h5"), "val_loss", save_best_only=True,
+                                                save_weights_only=True),
+            ]  # fmt: skip
+            # Eagerly, since each life has a model of its own here.
+            optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+            settings = {"optimizer": optimizer, "run_eagerly": True, "callbacks": callbacks}
+            if steps:
+                with pytest.raises(Killed):
+                    train(folder, kill_after=steps, **settings)
+        return train(folder, **settings), callbacks
+
+    model, callbacks = run(tmp_path / "straight", [])
+    again, resumed = run(tmp_path / "broken", [3, 4])
+    wanted, found = results(tmp_path / "straight", model), results(tmp_path / "broken", again)
+    assert_same(wanted, found)
+    assert wanted[1][-1]["learning_rate"] < 0.01, "the plateau was seen"
+    for one, other in zip(callbacks, resumed, strict=True):
+        for name in ("wait", "best", "best_epoch", "cooldown_counter"):
+            assert getattr(one, name, None) == getattr(other, name, None), name
+
+
+REFUSED = [
+    (lambda folder: keras.callbacks.BackupAndRestore(str(folder)), "BackupAndRestore"),
+    (lambda folder: keras.callbacks.CSVLogger(str(folder / "log.csv")), "append=True"),
+    (lambda folder: keras.callbacks.ModelCheckpoint(str(folder / "m.keras"), save_freq=3), "save_freq"),
+    (lambda folder: keras.callbacks.SwapEMAWeights(), "SwapEMAWeights"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_callbacks_that_can_not_go_on_are_refused_by_name(tmp_path, make, message):
+    with pytest.raises(ma.UserError, match=message):
+        train(tmp_path, callbacks=[make(tmp_path)])
+
+
+def test_other_callbacks_than_before_are_refused(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=2)
+    with pytest.raises(ma.UserError, match="EarlyStopping"):
+        train(tmp_path, callbacks=[early_stopping()])
+
+
+def test_an_optimizer_with_moving_averages_is_refused(tmp_path):
+    with pytest.raises(ma.UserError, match="use_ema"):
+        train(tmp_path, optimizer=keras.optimizers.SGD(0.1, use_ema=True))
+
+
+def test_a_checkpoint_of_another_model_or_optimizer_is_refused(tmp_path):
+    ma.Checkpoints(make_model(), tmp_path / "checkpoints").save()
+    with pytest.raises(ma.UserError, match="another model or optimizer"):
+        train(tmp_path, policy_optimizer="sgd")
+
+
+def test_bfloat16_variables_come_back(tmp_path):
+    def make():
+        model = ma.MetaAugment(helpers.tiny_task(dtype="bfloat16"))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", "adam", loss=loss, jit_compile=False)
+        return model
+
+    model = make()
+    assert any(variable.dtype == "bfloat16" for variable in model.variables)
+    model.trainable_variables[0].assign(tf.ones_like(model.trainable_variables[0]) * 0.3)
+    ma.Checkpoints(model, tmp_path).save()
+    other = make()
+    assert ma.Checkpoints(other, tmp_path).restore()
+    for name, array in read_state(model).items():
+        np.testing.assert_array_equal(array, read_state(other)[name])
