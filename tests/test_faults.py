@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import test_resume as resume
-from metaaug_tf.export.savedmodel import export_task
 
 import metaaug_tf as ma
 from metaaug_tf.config import check_config, config_digest, config_for
+from metaaug_tf.export.task import export_task
 from metaaug_tf.files import write_json
 from metaaug_tf.training import checkpoint_folder, metrics_log
 from metaaug_tf.training.checkpoint_folder import CheckpointFolder, Position
@@ -220,7 +220,7 @@ def test_an_export_to_a_full_disk_ends_with_a_message_and_without_a_version(smal
     refused = pytest.raises(ma.UserError, match="No space left on device(.|\n)*is kept")
     with refused, run.opened_for(CONFIG), file_errors_as_os_errors():
         (small_disk / "others").write_bytes(bytes(2**20 - 60_000))
-        export_task(model, run.export / "task", ["a", "b", "c", "d"])
+        export_task(model, run.export / "task", ["a", "b", "c", "d"], "glyphs")
     assert not (small_disk / "run/export/task/1").exists()
 
 
