@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
             "validation_batch_size": 128,
             # Data: 0 means "not used"; image_size 0 leaves the images as they are.
             "split": "",
+            "stream": False,  # leave the images of a TFDS dataset of JPEGs in its files; random-resized crop
             "image_size": 32,
             "channels": 3,
             "train_examples": 0,
@@ -39,16 +40,24 @@ def get_config() -> ConfigDict:
             "cutout": 0,
             "fill": 128,
             "randaugment_magnitude": 9.0,
-            # Task network.
+            # Task network; depth is of wide_resnet, width of conv_net too; the next three of applications/NAME.
             "model": "wide_resnet",
             "depth": 16,
             "width": 2,
+            "network_image_size": 0,  # images are resized inside the model; 0 leaves them
+            "pretrained": False,
+            "freeze_backbone": False,
             "dtype": "float32",
             # Task optimizer: SGD, cosine after a linear warm-up. weight_decay is the L2 factor of the papers.
             "learning_rate": 0.1,
             "momentum": 0.9,
             "weight_decay": 5e-4,
+            "decay_scales_and_biases": True,
             "warmup_epochs": 1,
+            # Off unless a protocol has them: 0, 0, 1.
+            "label_smoothing": 0.0,
+            "ema_momentum": 0.0,  # of an average of the weights, which is then what is evaluated and exported
+            "transforms_per_sample": 1,  # how often each image is in a batch, each time augmented anew
             # Policy.
             "policy_head": "contrast",
             "policy_hidden_units": 100,

@@ -13,6 +13,20 @@ from metaaug_tf.errors import UserError
 
 POLICIES = ("metaaugment", "uniform", "randaugment", "trivialaugment", "none")
 
+# The names in tasks/registry.py, which imports TensorFlow.
+NETWORKS = (
+    "conv_net",
+    "wide_resnet",
+    "wrn_40_2",
+    "wrn_28_10",
+    "shake_shake_26_2x32d",
+    "shake_shake_26_2x96d",
+    "shake_shake_26_2x112d",
+    "pyramidnet_272_a200",
+    "resnet_50",
+    "resnet_200",
+)
+
 Rule = tuple[Callable[[Any], bool], str]
 
 
@@ -49,13 +63,20 @@ RULES: dict[str, Rule] = {
     "cutout": _at_least(0),
     "fill": _between(0, 255),
     "randaugment_magnitude": _between(0, 10),
-    "model": _one_of("conv_net", "wide_resnet"),
+    "model": (
+        lambda name: name in NETWORKS or name.startswith("applications/"),
+        f"one of {', '.join(NETWORKS)} or applications/NAME with a NAME in keras.applications",
+    ),
+    "network_image_size": _at_least(0),
     "depth": ((lambda depth: depth >= 10 and depth % 6 == 4), "6n+4: 10, 16, 22, 28, 34, 40, ..."),
     "width": _at_least(1),
     "dtype": _one_of("float32", "mixed_bfloat16"),
     "learning_rate": _between(1e-8, 100),
     "momentum": _between(0, 0.999),
     "weight_decay": _between(0, 1),
+    "label_smoothing": _between(0, 0.9),
+    "ema_momentum": _between(0, 0.99999),
+    "transforms_per_sample": _at_least(1),
     "warmup_epochs": _at_least(0),
     "policy_head": _one_of("contrast", "additive"),
     "policy_hidden_units": _at_least(1),

@@ -23,7 +23,7 @@ USAGE_ERROR = 2
 # As --help lists them.
 OWN_FLAGS = (
     *("dataset", "data_dir", "workdir", "policy", "seed", "mode"),
-    *("fork", "compare", "export_format", "show_policy"),
+    *("fork", "compare", "export_format", "show_policy", "check_data"),
 )
 
 FLAGS = flags.FLAGS
@@ -34,8 +34,9 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_string(
         "dataset",
         "glyphs",
-        "glyphs (made by the package), omniglot, cifar10, cifar100, any other TFDS image-classification dataset, "
-        "or folder (with --data_dir=DIR holding train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png).",
+        "glyphs (made by the package), omniglot, cifar10, cifar100, svhn_cropped, imagenet2012, any other TFDS "
+        "image-classification dataset, or folder (with --data_dir=DIR holding train/CLASS/*.png and test/CLASS/*.png, "
+        "or only CLASS/*.png).",
     )
     flags.DEFINE_string("data_dir", None, "Where the data are: the TFDS folder, or the folder of images.")
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/DATASET-POLICY-SEED.")
@@ -51,6 +52,9 @@ def define_flags(dataset: str) -> None:
     )
     flags.DEFINE_enum(
         "mode", "train", MODES, "train; or, on a finished run: evaluate, export, report (needs --workdir)."
+    )
+    flags.DEFINE_bool(
+        "check_data", False, "Only say what data are there and what is missing, with a contact sheet in the workdir."
     )
     config_flags.DEFINE_config_dict("config", config_for(dataset), lock_config=True)
 
@@ -150,7 +154,12 @@ def run() -> None:
         from metaaug_tf.policy.show import policy_text
         from metaaug_tf.training import commands
 
-    if FLAGS.show_policy:
+    if FLAGS.check_data:
+        from metaaug_tf.data.check import check_data
+
+        name = f"contact_sheet_{config['dataset'].replace('/', '_').replace(':', '_')}.png"
+        print(check_data(config, FLAGS.data_dir, Path(FLAGS.workdir or "runs") / name))
+    elif FLAGS.show_policy:
         print(policy_text(Path(FLAGS.show_policy)))
     elif FLAGS.mode == "train":
         commands.train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from metaaug_tf.blocks import map_in_blocks
 
 # Each use draws from a stream of its own, so that none shares random numbers with another.
-TRANSFORMATION_STREAM, CROP_AND_FLIP_STREAM, CUTOUT_STREAM = range(3)
+TRANSFORMATION_STREAM, CROP_AND_FLIP_STREAM, CUTOUT_STREAM, RESIZED_CROP_STREAM = range(4)
 _STREAMS = 8
 
 
@@ -24,11 +24,21 @@ def uniform_per_example(stream: int, seed, epoch, indices, count: int) -> tf.Ten
 
     Reference: tf.random.stateless_uniform with alg="philox" (Salmon et al., Parallel random numbers, 2011).
     """
-    key = tf.cast(seed, tf.int64) * _STREAMS + stream
-    counters = tf.bitwise.left_shift(tf.cast(epoch, tf.int64), 32) + tf.cast(indices, tf.int64)
+    key, counters = _key_and_counters(stream, seed, epoch, indices)
     return map_in_blocks(
         lambda _, block: _uniform_block(key, block, count), [counters], tf.TensorSpec([count], tf.float32)
     )
+
+
+def seed_per_example(stream: int, seed, epoch, indices) -> tf.Tensor:
+    """Seeds int64 [B, 2] for stateless operations, one for each example; arguments as for `uniform_per_example`."""
+    key, counters = _key_and_counters(stream, seed, epoch, indices)
+    return tf.stack([tf.fill(tf.shape(counters), key), counters], axis=1)
+
+
+def _key_and_counters(stream: int, seed, epoch, indices) -> tuple[tf.Tensor, tf.Tensor]:
+    key = tf.cast(seed, tf.int64) * _STREAMS + stream
+    return key, tf.bitwise.left_shift(tf.cast(epoch, tf.int64), 32) + tf.cast(indices, tf.int64)
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import metaaug_tf as ma
+from metaaug_tf.config import NETWORKS as NAMED_NETWORKS
 from metaaug_tf.config import POLICIES, RULES, check_config, config_for, describe_difference
 from metaaug_tf.meta.gradient import METHODS
 from metaaug_tf.policy.network import HEADS
@@ -22,18 +23,24 @@ def test_config_passes_the_checks_and_its_docstring_promises(name):
 
 
 def test_a_dataset_without_a_config_gets_the_defaults():
-    config = config_for("svhn_cropped")
-    assert config.dataset == "svhn_cropped" and config.epochs == config_for("default").epochs
+    config = config_for("rock_paper_scissors")
+    assert config.dataset == "rock_paper_scissors" and config.epochs == config_for("default").epochs
 
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("meta_gradient", METHODS), ("policy_head", HEADS), ("model", NETWORKS), ("policy", DRAWN_POLICIES)],
+    [("meta_gradient", METHODS), ("policy_head", HEADS), ("policy", DRAWN_POLICIES)],
 )
 def test_rules_allow_exactly_what_there_is(key, names):
     allowed, text = RULES[key]
     assert all(allowed(name) for name in names)
     assert sorted(text.removeprefix("one of ").split(", ")) == sorted(names)
+
+
+def test_networks_are_those_of_the_registry_or_of_keras():
+    allowed, text = RULES["model"]
+    assert tuple(NETWORKS) == NAMED_NETWORKS and all(name in text for name in NETWORKS)
+    assert allowed("applications/VGG16") and allowed("resnet_50") and not allowed("resnet")
 
 
 def test_every_rule_is_of_a_setting_and_all_faults_are_told_at_once():

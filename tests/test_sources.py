@@ -16,6 +16,7 @@ from metaaug_tf.errors import UserError
 
 SETTINGS = {
     "dataset": "glyphs",
+    "stream": False,
     "seed": 0,
     "image_size": 0,
     "channels": 3,
@@ -300,4 +301,4 @@ def test_features_that_are_not_an_image_and_a_class_are_listed(tmp_path):
             )
 
     with pytest.raises(UserError, match=r"(?s)boxes can't be used: .*'objects'"):
-        tfds_source._check_features(Boxes)
+        tfds_source.check_features(Boxes)

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
+from metaaug_tf.data.in_memory import InMemory, shuffled_passes
+from metaaug_tf.data.stream import StreamedExamples
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops import apply_pairs
 from metaaug_tf.policy.sampler import PairSampler
@@ -14,9 +16,7 @@ from metaaug_tf.standard import crop_and_flip, cutout
 from metaaug_tf.transform import draw_transformations
 
 # Streams of random numbers that must not coincide: one for each use of the run's seed.
-_TRAIN_ORDER, _VALIDATION_ORDER = 1, 2
-# More passes over the validation images than one epoch can take; keeps the seeds of epochs apart.
-_PASSES_PER_EPOCH = 1 << 20
+_TRAIN_ORDER, _VALIDATION_ORDER, _ORDERS = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Augmentation:
         cutout: side of the square cut out, in pixels; 0 = none.
         fill: 0..255, the value of pixels that come from outside the image.
         randaugment_magnitude: 0..10, for the randaugment policy.
+        transforms_per_sample: how often each image is in a batch, each time augmented anew (Hoffer et al., arXiv
+            1901.09335); a batch then has batch_size * transforms_per_sample images.
     """
 
     policy: str = "metaaugment"
@@ -38,10 +40,11 @@ class Augmentation:
     cutout: int = 0
     fill: int = 128
     randaugment_magnitude: float = 9.0
+    transforms_per_sample: int = 1
 
 
 def training_dataset(
-    train: Examples,
+    train: Examples | StreamedExamples,
     validation: Examples,
     sampler: PairSampler,
     *,
@@ -59,7 +62,7 @@ def training_dataset(
     not full is left out. Batch v of the validation images follows batch v - 1 in an endless shuffled stream.
 
     Args:
-        train: examples to learn from.
+        train: examples to learn from, in memory or in files.
         validation: examples that the policy is judged by; they are not augmented.
         sampler: the model's.
         batch_size: training images a step, at most len(train).
@@ -78,34 +81,37 @@ def training_dataset(
         UserError: a batch larger than the training set, an empty set, images that are not uint8, labels that are
             no class.
     """
-    _check_examples(train, classes)
-    _check_examples(validation, classes)
+    for examples in (train, validation):
+        if isinstance(examples, Examples):
+            _check_examples(examples, classes)
     _check(train, validation, batch_size, validation_batch_size)
     steps = len(train) // batch_size
     validation_batch_size = min(validation_batch_size, len(validation))
-    arrays = [tf.constant(array) for array in (train.images, train.labels, validation.images, validation.labels)]
+    source = InMemory(train) if isinstance(train, Examples) else train
+    judges = [tf.constant(array) for array in (validation.images, validation.labels)]
+    times = augmentation.transforms_per_sample
 
-    def epoch_of_indices(_):
+    def epoch_of_batches(_):
         epoch = sampler.epoch.value
-        train_order = _order(len(train), steps, batch_size, [seed, _TRAIN_ORDER], epoch)
-        validation_order = _order(len(validation), steps, validation_batch_size, [seed, _VALIDATION_ORDER], epoch)
-        return tf.data.Dataset.from_tensor_slices((train_order, validation_order)).map(
-            lambda t, v: (epoch, sampler.probabilities.value, t, v)
-        )
+        order = source.order(seed * _ORDERS + _TRAIN_ORDER, epoch, steps, batch_size)
+        key = seed * _ORDERS + _VALIDATION_ORDER
+        validation_order = shuffled_passes(len(validation), steps, validation_batch_size, key, epoch)
+        both = tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(validation_order)))
+        return both.map(lambda batch, v: (epoch, sampler.probabilities.value, batch, v))
 
-    def load(epoch, probabilities, train_indices, validation_indices):
-        images = tf.gather(arrays[0], train_indices)
-        images, pairs, magnitudes = augment(images, train_indices, seed, epoch, probabilities, augmentation)
+    def load(epoch, probabilities, batch, validation_indices):
+        draws, images, labels = source.load(batch, times, seed, epoch)
+        images, pairs, magnitudes = augment(images, draws, seed, epoch, probabilities, augmentation)
         inputs = {
             "images": images,
             "pairs": pairs,
             "magnitudes": magnitudes,
-            "validation_images": tf.gather(arrays[2], validation_indices),
-            "validation_labels": tf.gather(arrays[3], validation_indices),
+            "validation_images": tf.gather(judges[0], validation_indices),
+            "validation_labels": tf.gather(judges[1], validation_indices),
         }
-        return inputs, tf.gather(arrays[1], train_indices)
+        return inputs, labels
 
-    batches = tf.data.Dataset.range(1).flat_map(epoch_of_indices).skip(first_step)
+    batches = tf.data.Dataset.range(1).flat_map(epoch_of_batches).skip(first_step)
     batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.apply(tf.data.experimental.assert_cardinality(steps - first_step)).prefetch(2)
 
@@ -138,26 +144,18 @@ def augment(images, indices, seed, epoch, probabilities, settings: Augmentation)
     return images, pairs, magnitudes
 
 
-def evaluation_dataset(examples: Examples, batch_size: int = 256) -> tf.data.Dataset:
+def evaluation_dataset(examples: Examples | StreamedExamples, batch_size: int = 256) -> tf.data.Dataset:
     """All examples once, in order, as (images uint8 [B, H, W, C], labels int32 [B])."""
-    dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
+    if isinstance(examples, Examples):
+        dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
+    else:
+        dataset = examples.in_order()
     return dataset.batch(batch_size).prefetch(2)
 
 
-def _order(count: int, steps: int, size: int, seed: list[int], epoch: tf.Tensor) -> tf.Tensor:
-    """int64 [steps, size]: as many shuffled passes over 0..count-1 as the steps need."""
-    passes = -(-steps * size // count)
-    numbers = tf.range(count, dtype=tf.int64)
-
-    def shuffled(number):
-        key = [tf.constant(seed[0] * 4 + seed[1], tf.int64), epoch * _PASSES_PER_EPOCH + number]
-        return tf.random.experimental.stateless_shuffle(numbers, tf.stack(key))
-
-    orders = tf.map_fn(shuffled, tf.range(passes, dtype=tf.int64))
-    return tf.reshape(tf.reshape(orders, [-1])[: steps * size], [steps, size])
-
-
-def _check(train: Examples, validation: Examples, batch_size: int, validation_batch_size: int) -> None:
+def _check(
+    train: Examples | StreamedExamples, validation: Examples, batch_size: int, validation_batch_size: int
+) -> None:
     if batch_size < 1 or validation_batch_size < 1:
         raise UserError(f"batch sizes are at least 1, not {batch_size} and {validation_batch_size}")
     if len(train) < batch_size:

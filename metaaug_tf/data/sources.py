@@ -19,6 +19,7 @@ def load_dataset(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
     Args:
         settings: the `data` part of the resolved config, with the keys
             dataset: "glyphs", "folder" or the name of a TFDS classification dataset;
+            stream: leave the images of a TFDS dataset of JPEGs in its files, see data/stream_source.py;
             seed: of the splits and of the drawing of glyphs;
             image_size: height and width of the result in pixels, 0 to leave them;
             channels: 1 or 3;
@@ -41,7 +42,12 @@ def load_dataset(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
         UserError: the settings or the data are not usable; says what to do.
     """
     check_settings(settings)
-    return vary(_load(settings, data_dir), settings)
+    data = _load(settings, data_dir)
+    if len(data.class_names) < 2:
+        raise UserError(
+            f"--dataset={settings['dataset']} has one class, {data.class_names[0]!r}; 2 are needed to tell."
+        )
+    return vary(data, settings)
 
 
 def _load(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
@@ -51,6 +57,10 @@ def _load(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
         from metaaug_tf.data.folder import load_folder
 
         return load_folder(settings, data_dir)
+    if settings["stream"]:
+        from metaaug_tf.data.stream_source import load_stream
+
+        return load_stream(settings, data_dir)
     from metaaug_tf.data.tfds_source import load_tfds
 
     return load_tfds(settings, data_dir)
@@ -77,6 +87,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             f"--config.split={settings['split']}: the dataset {settings['dataset']!r} has no named splits; "
             "this setting is for TFDS datasets."
         )
+    if settings["stream"] and settings["dataset"] in ("glyphs", "folder"):
+        raise UserError(f"--config.stream=True is for TFDS datasets; {settings['dataset']!r} is read into memory.")
     rules = ("validation_per_class", "validation_examples", "validation_fraction")
     given = [f"--config.{key}={settings[key]}" for key in rules if settings[key]]
     if len(given) > 1:

@@ -39,7 +39,7 @@ def load_tfds(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
             aren't one image and one class; the images don't fit into memory; too few for the split.
     """
     builder = prepared_builder(settings["dataset"], data_dir)
-    _check_features(builder)
+    check_features(builder)
     splits = choose_splits(builder, settings["split"])
     counts = [builder.info.splits[split].num_examples for split in splits]
     shape = (*image_size(builder, settings["image_size"]), settings["channels"])
@@ -56,7 +56,7 @@ def load_tfds(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
         )
     renumbered = [Examples(part.images, to_class_numbers(part.labels, ids)) for part in sets]
     test = renumbered[1] if test is not None else None
-    return cut_dataset(renumbered[0], test, _class_names(builder, ids), settings)
+    return cut_dataset(renumbered[0], test, class_names(builder, ids), settings)
 
 
 def to_class_numbers(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -74,19 +74,27 @@ def prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilde
     Raises:
         UserError: unknown name, config or version (nearest names listed); the data can't be had.
     """
+    builder = find_builder(name, data_dir)
+    if not builder.is_prepared():
+        _download(builder)
+    return builder
+
+
+def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """The builder of a dataset, prepared or not; arguments as for `prepared_builder`.
+
+    Raises:
+        UserError: unknown name, config or version (nearest names listed).
+    """
     try:
         with _quiet_tfds():
-            builder = tfds.builder(name, data_dir=data_dir)
-            is_prepared = builder.is_prepared()
+            return tfds.builder(name, data_dir=data_dir)
     except (ValueError, AssertionError, ImportError) as error:
         known = ["glyphs", "folder", *tfds.list_builders(with_community_datasets=False)]
         if re.split("[/:]", name)[0] in known:  # then it is the config or the version that is wrong
             raise UserError(f"--dataset={name}: {str(error).splitlines()[0]}") from error
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:2]
         raise UserError(f"--dataset={name} is not known; nearest: {', '.join(near)}.") from error
-    if not is_prepared:
-        _download(builder)
-    return builder
 
 
 def choose_splits(builder: tfds.core.DatasetBuilder, spec: str) -> tuple[str, ...]:
@@ -172,7 +180,7 @@ def _check_network() -> None:
     raise ConnectionError(f"no network ({' and '.join(DOWNLOAD_HOSTS)} can't be reached)")
 
 
-def _check_features(builder: tfds.core.DatasetBuilder) -> None:
+def check_features(builder: tfds.core.DatasetBuilder) -> None:
     """Check that an example is one uint8 image of 1 or 3 channels and one whole number as its class."""
     features = builder.info.features
     is_right = isinstance(features, tfds.features.FeaturesDict) and {"image", "label"} <= set(features)
@@ -217,7 +225,7 @@ def _read(builder: tfds.core.DatasetBuilder, split: str, count: int, shape: tupl
     return Examples(images, labels)
 
 
-def _class_names(builder: tfds.core.DatasetBuilder, ids: np.ndarray) -> tuple[str, ...]:
+def class_names(builder: tfds.core.DatasetBuilder, ids: np.ndarray) -> tuple[str, ...]:
     """The names of the classes with these ids, or the ids where there are no names."""
     label = builder.info.features["label"]
     if isinstance(label, tfds.features.ClassLabel):

@@ -62,3 +62,28 @@ def default_loss(task: keras.Model) -> keras.losses.Loss:
     activation = getattr(task.outputs[0]._keras_history.operation, "activation", None)
     probabilities = activation is keras.activations.softmax or isinstance(task.layers[-1], keras.layers.Softmax)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities)
+
+
+@keras.saving.register_keras_serializable("metaaug_tf")
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of integer labels from logits, with label smoothing (Szegedy et al., arXiv 1512.00567, section 7).
+
+    The label's class has the probability 1 - smoothing + smoothing / C, the others smoothing / C.
+    """
+
+    def __init__(self, smoothing: float = 0.0, name: str = "smoothed_cross_entropy"):
+        """Makes the loss; `smoothing` from 0 to below 1."""
+        super().__init__(name=name)
+        self.smoothing = smoothing
+
+    def call(self, labels, logits):
+        """Losses float [B] of labels int [B] (or [B, 1]) and logits [B, C]."""
+        own = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        if not self.smoothing:
+            return own
+        others = -keras.ops.mean(keras.ops.log_softmax(logits, axis=-1), axis=-1)
+        return (1 - self.smoothing) * own + self.smoothing * others
+
+    def get_config(self):
+        """What __init__ takes."""
+        return {"smoothing": self.smoothing, "name": self.name}

@@ -6,8 +6,10 @@ import keras
 from keras import layers
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.tasks.parts import checked_input, classifier, convolution, normalised_relu
 
 STAGE_CHANNELS = (16, 32, 64)
+_SMALLEST_IMAGE = 8
 
 
 def wide_resnet(depth: int, width: int, classes: int, input_shape: Sequence[int]) -> keras.Model:
@@ -27,51 +29,36 @@ def wide_resnet(depth: int, width: int, classes: int, input_shape: Sequence[int]
         last layer `logits` is the feature vector [B, 64 * width].
 
     Raises:
-        UserError: depth is not 6 n + 4, or width or classes is too small.
+        UserError: depth is not 6 n + 4, width is too small, or images or classes are too few.
     """
-    _check(depth, width, classes)
+    _check(depth, width)
     blocks_per_stage = (depth - 4) // 6
-    inputs = keras.Input(tuple(input_shape), name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
-    x = _convolution(x, STAGE_CHANNELS[0], kernel=3, strides=1, name="stem")
+    name = f"wide_resnet_{depth}_{width}"
+    inputs, x = checked_input(name, classes, input_shape, _SMALLEST_IMAGE)
+    x = convolution(x, STAGE_CHANNELS[0], kernel=3, strides=1, name="stem")
     for stage, channels in enumerate(STAGE_CHANNELS):
         for block in range(blocks_per_stage):
             strides = 2 if stage > 0 and block == 0 else 1
             x = _block(x, channels * width, strides, f"stage{stage + 1}_block{block + 1}")
-    x = _normalised_relu(x, "head")
-    x = layers.GlobalAveragePooling2D(name="features")(x)
-    logits = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name=f"wide_resnet_{depth}_{width}")
+    return classifier(inputs, normalised_relu(x, "head"), classes, name)
 
 
-def _check(depth: int, width: int, classes: int) -> None:
+def _check(depth: int, width: int) -> None:
     if depth < 10 or depth % 6 != 4:
         below = max(10, depth - (depth - 4) % 6)
         raise UserError(
             f"a WideResNet's depth is 6n+4 (10, 16, 22, 28, 34, 40, ...), not {depth}; "
             f"the nearest are {below} and {below + 6}"
         )
-    if width < 1 or classes < 2:
-        raise UserError(f"a WideResNet needs width >= 1 and classes >= 2, not width {width}, classes {classes}")
+    if width < 1:
+        raise UserError(f"a WideResNet needs width >= 1, not {width}")
 
 
 def _block(x, channels: int, strides: int, name: str):
     """BN-ReLU-conv twice; where the shape changes, the shortcut is a 1 x 1 convolution of the activation."""
-    activation = _normalised_relu(x, f"{name}_a")
+    activation = normalised_relu(x, f"{name}_a")
     same_shape = strides == 1 and x.shape[-1] == channels
-    shortcut = x if same_shape else _convolution(activation, channels, 1, strides, f"{name}_shortcut")
-    y = _convolution(activation, channels, 3, strides, f"{name}_conv1")
-    y = _convolution(_normalised_relu(y, f"{name}_b"), channels, 3, 1, f"{name}_conv2")
+    shortcut = x if same_shape else convolution(activation, channels, 1, strides, f"{name}_shortcut")
+    y = convolution(activation, channels, 3, strides, f"{name}_conv1")
+    y = convolution(normalised_relu(y, f"{name}_b"), channels, 3, 1, f"{name}_conv2")
     return layers.Add(name=f"{name}_add")([shortcut, y])
-
-
-def _normalised_relu(x, name: str):
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _convolution(x, channels: int, kernel: int, strides: int, name: str):
-    # He initialisation over the fan-out, as in the reference code.
-    init = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
-    layer = layers.Conv2D(channels, kernel, strides, padding="same", use_bias=False, kernel_initializer=init, name=name)
-    return layer(x)

@@ -5,10 +5,12 @@ from typing import Any
 
 import keras
 
+from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
 from metaaug_tf.tasks.registry import build_task
+from metaaug_tf.training.averaging import AveragingSGD
 
 
 def build_model(
@@ -34,9 +36,9 @@ def build_model(
     sampler = PairSampler(config["sampler_history_epochs"], config["sampler_epsilon"])
     model = MetaAugment(task, policy_network, sampler)
     model.compile(
-        optimizer=task_optimizer(config, steps_per_epoch),
+        optimizer=task_optimizer(config, steps_per_epoch, task),
         policy_optimizer=keras.optimizers.Adam(config["policy_learning_rate"]),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=SmoothedCrossEntropy(config["label_smoothing"]),
         metrics=["accuracy"],
         meta_gradient=config["meta_gradient"],
         meta_every=config["meta_every"],
@@ -47,11 +49,12 @@ def build_model(
     return model
 
 
-def task_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def task_optimizer(config: Mapping[str, Any], steps_per_epoch: int, task: keras.Model) -> keras.optimizers.Optimizer:
     """SGD with Nesterov momentum, linear warm-up and cosine decay to zero (method.md, "Protocols").
 
     config["weight_decay"] is the factor of an L2 penalty, as the papers give it. Its gradient would pass through
     the momentum, which adds it up to 1 / (1 - momentum) times; Keras's decay does not, so it gets that factor.
+    Scales of BatchNorm and all biases decay too (as in the CIFAR networks' own codes) if the config says so.
     """
     warmup = round(config["warmup_epochs"] * steps_per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -61,4 +64,10 @@ def task_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.opt
         warmup_steps=warmup,
     )
     decay = config["weight_decay"] / (1 - config["momentum"])
-    return keras.optimizers.SGD(schedule, momentum=config["momentum"], nesterov=True, weight_decay=decay or None)
+    averaging = {"use_ema": True, "ema_momentum": config["ema_momentum"]} if config["ema_momentum"] else {}
+    optimizer = AveragingSGD(
+        schedule, momentum=config["momentum"], nesterov=True, weight_decay=decay or None, **averaging
+    )
+    if not config["decay_scales_and_biases"]:
+        optimizer.exclude_from_weight_decay([v for v in task.trainable_variables if len(v.shape) < 2])
+    return optimizer

@@ -26,6 +26,7 @@ from metaaug_tf.learned_augment import LearnedAugment
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.folder import write_policy
 from metaaug_tf.report.page import write_report
+from metaaug_tf.training.averaging import averaging_callbacks, use_averages
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
 from metaaug_tf.training.checkpoint_folder import CheckpointFolder
@@ -65,7 +66,7 @@ def train(config: Mapping[str, Any], workdir: Path, data_dir: str | None, fork: 
         return
     data = load_dataset(config, data_dir)
     batches_per_epoch = len(data.train) // config["batch_size"]
-    model = build_model(config, len(data.class_names), data.train.images.shape[1:], max(1, batches_per_epoch))
+    model = build_model(config, len(data.class_names), data.train.image_shape, max(1, batches_per_epoch))
     dataset = _training_dataset(model, data, config, 0)  # refuses data that don't do before a folder is made
     first = None
     if fork and not CheckpointFolder(run.checkpoints).names():
@@ -128,12 +129,14 @@ def _fit(model: MetaAugment, dataset, data: Dataset, config, run: RunFolder, sto
             MetricsLog(run.metrics, steps * config["batch_size"]),
             SamplerLog(run.policy),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+            *averaging_callbacks(config),
         ],
     )
 
 
 def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder) -> dict[str, Any]:
     """Saves what was learned and exports it; returns the summary."""
+    use_averages(model)
     write_json(run.classes, {"class_names": data.class_names, "families": data.families})
     write_policy(run.policy, config["fill"], model.policy_network)
     observations = observe_policy(model, data.train, augmentation_from(config), config["seed"])
@@ -182,9 +185,10 @@ def _restored(workdir: Path, data_dir: str | None) -> tuple[MetaAugment, Dataset
     run = RunFolder(workdir)
     config = run.read_config()
     data = load_dataset(config, data_dir)
-    model = build_model(config, len(data.class_names), data.train.images.shape[1:], 1)
+    model = build_model(config, len(data.class_names), data.train.image_shape, 1)
     if not Checkpoints(model, run.checkpoints, digest=config_digest(config)).restore():
         raise UserError(f"{workdir} has no checkpoint yet; train it first")
+    use_averages(model)
     return model, data, run
 
 

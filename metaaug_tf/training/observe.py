@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.pipeline import Augmentation, augment
+from metaaug_tf.data.stream import StreamedExamples
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.transform import transformation_embedding
 
@@ -16,7 +17,11 @@ _BATCH = 256
 
 
 def observe_policy(
-    model: MetaAugment, examples: Examples, augmentation: Augmentation, seed: int, count: int = 2048
+    model: MetaAugment,
+    examples: Examples | StreamedExamples,
+    augmentation: Augmentation,
+    seed: int,
+    count: int = 2048,
 ) -> dict[str, np.ndarray]:
     """Augments `count` images with pairs drawn uniformly and asks the policy network for their weights.
 
@@ -31,6 +36,8 @@ def observe_policy(
         images uint8 [count, H, W, C], pairs int32 [count, 2], magnitudes float32 [count, 2], weights float32
         [count] (raw; 1 where there is no policy network), labels int32 [count].
     """
+    if isinstance(examples, StreamedExamples):
+        examples = examples.head(count)
     uniform = Augmentation(**{**vars(augmentation), "policy": "uniform"})
     chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(examples))[np.arange(count) % len(examples)]
     features_of = tf.function(model.features, jit_compile=model.jit_compile, autograph=False)

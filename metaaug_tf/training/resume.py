@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.training.averaging import AveragingSGD
 from metaaug_tf.training.callback_state import check_resumable, has_state
 from metaaug_tf.training.checkpoint import Checkpoints
 from metaaug_tf.training.model_state import build_metrics
@@ -90,8 +91,8 @@ class _OneTraining(keras.callbacks.CallbackList):
 
 def _refuse_moving_average(model: MetaAugment) -> None:
     for optimizer in (model.optimizer, model.policy_optimizer):
-        if optimizer.use_ema:
+        if optimizer.use_ema and not isinstance(optimizer, AveragingSGD):
             raise UserError(
                 f"{type(optimizer).__name__} with use_ema=True overwrites the weights when training ends, so that "
-                "training can't go on from there; leave use_ema out"
+                "training can't go on from there; leave use_ema out or take metaaug_tf.training.averaging.AveragingSGD"
             )

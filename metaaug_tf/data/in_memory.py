@@ -1,0 +1,57 @@
+"""Training images in memory, in the form that the pipeline reads: an epoch's order, then the images of a batch."""
+
+import tensorflow as tf
+
+from metaaug_tf.data.examples import Examples
+
+# More passes over a set than one epoch can take; keeps the seeds of epochs apart.
+_PASSES_PER_EPOCH = 1 << 20
+
+
+class InMemory:
+    """Examples as a source of training batches; data/stream.py has the other one, with the same two functions."""
+
+    def __init__(self, examples: Examples):
+        """Holds the arrays as constants of the graph."""
+        self._count = len(examples)
+        self._images, self._labels = tf.constant(examples.images), tf.constant(examples.labels)
+
+    def order(self, key: int, epoch: tf.Tensor, steps: int, batch_size: int) -> tf.data.Dataset:
+        """The epoch's batches of indices, int64 [batch_size], a pure function of (key, epoch)."""
+        return tf.data.Dataset.from_tensor_slices(shuffled_passes(self._count, steps, batch_size, key, epoch))
+
+    def load(self, indices: tf.Tensor, times: int, seed: int, epoch: tf.Tensor):
+        """The images of a batch, each `times` times over.
+
+        Args:
+            indices: int64 [B], from `order`.
+            times: how often each image is in the batch.
+            seed: the run's; of no use here.
+            epoch: of no use here.
+
+        Returns:
+            (draws int64 [times * B], images uint8 [times * B, H, W, C], labels int32 [times * B]); a number in draws
+            is the index that random choices are made with, another one each time.
+        """
+        del seed, epoch
+        draws = repeated(indices, self._count, times)
+        chosen = draws % self._count
+        return draws, tf.gather(self._images, chosen), tf.gather(self._labels, chosen)
+
+
+def repeated(indices: tf.Tensor, count: int, times: int) -> tf.Tensor:
+    """Indices int64 [times * B] for draws: the given ones [B] below `count`, then again from `count` on, and so on."""
+    return tf.concat([indices + number * count for number in range(times)], axis=0)
+
+
+def shuffled_passes(count: int, steps: int, size: int, key: int, epoch: tf.Tensor) -> tf.Tensor:
+    """int64 [steps, size]: as many shuffled passes over 0..count-1 as the steps need, from (key, epoch)."""
+    passes = -(-steps * size // count)
+    numbers = tf.range(count, dtype=tf.int64)
+
+    def shuffled(number):
+        seed = [tf.constant(key, tf.int64), epoch * _PASSES_PER_EPOCH + number]
+        return tf.random.experimental.stateless_shuffle(numbers, tf.stack(seed))
+
+    orders = tf.map_fn(shuffled, tf.range(passes, dtype=tf.int64))
+    return tf.reshape(tf.reshape(orders, [-1])[: steps * size], [steps, size])
