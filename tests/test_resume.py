@@ -182,6 +182,7 @@ def plateau():
     return keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=1e3)
 
 
+@pytest.mark.long
 def test_keras_callbacks_go_on_from_their_state(tmp_path):
     def run(folder, lives):
         for steps in [*lives, 0]:
