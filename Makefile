@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-long test-slow lint lock clean
 
 .venv/installed: requirements.lock setup.py
 	$(PYTHON) -m venv .venv
@@ -14,7 +14,10 @@ demo: .venv/installed
 	$(BIN)/python -m metaaug_tf.main --dataset=glyphs --workdir=runs/demo
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not long"
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m "long and not slow"
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

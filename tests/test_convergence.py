@@ -130,6 +130,7 @@ def test_rates_fall_with_the_horizon_and_are_capped():
     assert convergence.Variant("constant", False).rates(64)[::2] == (convergence.CONSTANT_VIRTUAL_RATE, 0.0)
 
 
+@pytest.mark.long
 def test_writes_figure_and_rows(tmp_path, capsys):
     files = ["--figure", str(tmp_path / "figure.png"), "--json", str(tmp_path / "rows.json")]
     convergence.main(["--seeds", "2", "--max-steps", "64", *files])

@@ -37,6 +37,7 @@ def demo(tmp_path, monkeypatch):
     return model.task
 
 
+@pytest.mark.long
 def test_python_of_the_library_page_runs(demo):
     random = np.random.default_rng(0)
     names = {
@@ -71,6 +72,7 @@ def test_python_of_the_serving_page_runs(demo, monkeypatch, capsys):
     assert capsys.readouterr().out.split()[0] in CLASS_NAMES
 
 
+@pytest.mark.long
 def test_commands_of_both_pages_are_understood(demo):
     lines = [
         line for page in ("library.md", "serving.md") for block in blocks(page, "sh") for line in block.split("\n")

@@ -192,6 +192,7 @@ def test_warmup_requests_name_every_signature_and_run(exported, export):
         assert all(np.isfinite(value.numpy().astype(float)).all() for value in outputs.values())
 
 
+@pytest.mark.long
 def test_saved_model_cli_shows_and_runs_the_task(exported, task, images, tmp_path):
     folder = exported[0] / "task/1"
     np.save(tmp_path / "images.npy", images)

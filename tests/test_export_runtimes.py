@@ -36,6 +36,7 @@ def tasks():
     yield "wide_resnet", ma.wide_resnet(10, 1, 5, (16, 16, 3))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", RUN)
 def test_probabilities_are_those_of_the_task_for_any_batch(tmp_path, kind):
     for package in PACKAGES[kind]:

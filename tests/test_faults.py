@@ -119,6 +119,7 @@ class SignalAt(resume.KillAt):
         """Not here."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("steps", "position"), [(2, Position(0, 2)), (resume.STEPS, Position(1, 0))])
 def test_a_signal_in_a_step_ends_training_after_it_with_a_checkpoint(tmp_path, steps, position):
     with StopRequest() as stop, pytest.raises(Stopped):
@@ -214,6 +215,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.long
 def test_an_export_to_a_full_disk_ends_with_a_message_and_without_a_version(small_disk):
     (small_disk / "run").mkdir()
     model, run = resume.make_model(), RunFolder(small_disk / "run")
@@ -246,6 +248,7 @@ def test_on_a_real_full_disk_the_newest_checkpoint_stays_whole(small_disk):
     assert saved.position.step == 4 and (saved.tensors["model/00000"] == 4).all()
 
 
+@pytest.mark.long
 def test_a_clock_set_back_changes_nothing(tmp_path, monkeypatch):
     wanted = resume.results(tmp_path / "whole", resume.train(tmp_path / "whole", minutes=10.0))
     clock = iter(range(2_000_000_000, 0, -86_400))

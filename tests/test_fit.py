@@ -65,12 +65,14 @@ def test_ordinary_callbacks(tmp_path):
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.long
 def test_steps_per_execution_gives_the_same_weights():
     one, several = (fitted(helpers.tiny_task(), steps_per_execution=steps)[0] for steps in (1, 2))
     for a, b in zip(helpers.values_of(one.variables), helpers.values_of(several.variables), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["exact", "last_block"])
 def test_bfloat16_trains_with_float32_weights_and_weighting(method):
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -26,7 +26,7 @@ SETTINGS = (
     "--config.jit_compile=False",
     "--config.checkpoint_minutes=0",
 )
-STEPS, KILLS = 18, 20
+STEPS, KILLS = 9, 20
 TIMES = ("seconds", "cpu_seconds", "images_per_second", "input_bound_fraction")
 
 

@@ -74,6 +74,7 @@ def test_in_tf_data_with_seeds_and_without(folder, images):
     np.testing.assert_array_equal(second[0], by_hand(folder, images[:16], 11, 3)[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_inside_a_model_it_acts_in_training_alone(folder, images, jit_compile):
     inputs = keras.Input((8, 8, 3), dtype="uint8")

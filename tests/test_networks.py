@@ -63,6 +63,7 @@ def built(name):
     return build_task({"model": name}, classes, shape)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameter_counts_are_the_published_ones(name):
     count = sum(int(np.prod(variable.shape)) for variable in built(name).trainable_variables)
@@ -136,6 +137,7 @@ SMALL = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "size"), [("shake_shake", 8), ("shake_shake", 11), ("pyramidnet", 11)])
 def test_small_relatives_train_on_even_and_odd_sizes(name, size):
     keras.utils.set_random_seed(0)

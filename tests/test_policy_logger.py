@@ -98,6 +98,7 @@ def run_example(documented):
     return names
 
 
+@pytest.mark.long
 def test_the_examples_in_the_callbacks_docstrings_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_example(ma.PolicyLogger)

@@ -41,6 +41,7 @@ def test_label_smoothing_is_that_of_keras_for_one_hot_labels(smoothing):
     np.testing.assert_allclose(found, reference(np.eye(5)[labels], logits), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
     config = settings(ema_momentum=0.8, epochs=2)
     model = build_model(config, 4, (8, 8, 3), 3)
@@ -124,6 +125,7 @@ def test_repeated_images_are_augmented_anew_and_the_first_as_without_repetition(
     np.testing.assert_array_equal(thrice["validation_labels"], once["validation_labels"])
 
 
+@pytest.mark.long
 def test_a_run_with_averaged_weights_goes_on_as_if_nothing_had_happened(tmp_path):
     config = settings(ema_momentum=0.8, epochs=2)
 

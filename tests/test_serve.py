@@ -171,6 +171,7 @@ def test_a_signature_with_a_scalar_is_served_by_columns(export, images):
         model.predict(json.dumps({"instances": [{"images": PIXEL, "seed": 3}]}).encode())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", [None, "empty", "damaged"])
 def test_a_folder_that_is_no_export_is_refused(tmp_path, content):
     folder = tmp_path / "task"
