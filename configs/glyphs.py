@@ -2,7 +2,7 @@
 
 Command: python -m metaaug_tf.main --dataset=glyphs --workdir=runs/demo   (what `make demo` calls)
 Expected time: 4 to 6 minutes on 2 cores.
-Expected result: test accuracy 0.88 (seed 0; --policy=uniform: 0.89).
+Expected result: test accuracy 0.90 (seed 0).
 """
 
 from metaaug_tf.configs import default
