@@ -139,6 +139,7 @@ SMALL = {
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "size"), [("shake_shake", 8), ("shake_shake", 11), ("pyramidnet", 11)])
+@pytest.mark.long
 def test_small_relatives_train_on_even_and_odd_sizes(name, size):
     keras.utils.set_random_seed(0)
     model = ma.MetaAugment(SMALL[name](size), ma.PolicyNetwork(hidden_units=3))

@@ -30,6 +30,7 @@ def test_every_application_has_a_preprocessing_of_this_form():
         assert preprocessed(inputs, getattr(keras.applications, name)).shape == (None, 2, 2, 3)
 
 
+@pytest.mark.long
 def test_a_small_one_trains_with_features_from_its_last_layer_and_survives_saving(tmp_path):
     task = application("MobileNetV3Small", 4, (8, 8, 3), image_size=32)
     model = ma.MetaAugment(task, ma.PolicyNetwork(hidden_units=3))
