@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import metaaug_tf as ma
-from metaaug_tf.config import check_config, config_for
+from metaaug_tf.config import NETWORKS, check_config, config_for
 from metaaug_tf.data.pipeline import augmentation_from
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.training.build import build_model
@@ -25,16 +25,8 @@ DATASETS = {
     "imagenet2012": (10, 4, 80, ("train", "validation"), {"file_name": "n0.JPEG"}),
 }
 ANY_DATASET = ["wide_resnet", "applications/MobileNetV3Small"]
-CIFAR_NETWORKS = [
-    "conv_net",
-    "wrn_40_2",
-    "wrn_28_10",
-    "shake_shake_26_2x32d",
-    "shake_shake_26_2x96d",
-    "shake_shake_26_2x112d",
-    "pyramidnet_272_a200",
-]
 IMAGENET_NETWORKS = ["resnet_50", "resnet_200"]
+CIFAR_NETWORKS = [name for name in NETWORKS if name not in (*ANY_DATASET, *IMAGENET_NETWORKS)]
 
 
 def pairs():

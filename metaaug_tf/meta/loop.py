@@ -41,7 +41,7 @@ def make_loop(
     """The function that fit calls with its iterator: `steps_per_execution` steps, then the logs.
 
     Each kind of step is compiled for itself and the choice is made outside: XLA's CPU compiler makes convolutions
-    within a conditional ten times slower.
+    within a conditional many times slower (docs/meta-gradient.md).
 
     Args:
         model: compiled; gives strategy, steps_per_execution, jit_compile and run_eagerly.

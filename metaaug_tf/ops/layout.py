@@ -24,8 +24,8 @@ def look_up(table: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     """The entry of each value of [H, W, C] uint8 in its channel's row of a [C, 256] int32 table: [H, W, C] uint8."""
     width, channels = tf.shape(image)[1], static_channels(image)
     # In rows, and from an int32 table, the gather is vectorised.
-    table_row = tf.reshape(tf.zeros([width, 1], tf.int32) + 256 * tf.range(channels), [-1])
-    entries = tf.gather(tf.reshape(table, [-1]), tf.cast(as_rows(image), tf.int32) + table_row)
+    row_start = tf.reshape(tf.zeros([width, 1], tf.int32) + 256 * tf.range(channels), [-1])
+    entries = tf.gather(tf.reshape(table, [-1]), tf.cast(as_rows(image), tf.int32) + row_start)
     return tf.reshape(tf.cast(entries, tf.uint8), tf.shape(image))
 
 

@@ -1,0 +1,110 @@
+"""One owner per workdir, and signals: the first stops after the step, the second at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import test_resume as resume
+
+import metaaug_tf as ma
+from metaaug_tf.training.checkpoint_folder import CheckpointFolder, Position
+from metaaug_tf.training.lock import check_free
+from metaaug_tf.training.run_folder import RunFolder
+from metaaug_tf.training.stopping import Stopped, StopRequest
+
+CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
+
+
+def python(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+HOLD = """
+import sys, time, pathlib
+from metaaug_tf.training.lock import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_workdir_in_use_is_refused_until_its_owner_dies(tmp_path):
+    owner = python(HOLD, tmp_path)
+    try:
+        assert owner.stdout.readline() == "held\n"
+        with pytest.raises(ma.UserError, match=f"in use by another process .number {owner.pid}"):
+            check_free(tmp_path)
+        with pytest.raises(ma.UserError, match="in use"), RunFolder(tmp_path).opened_for(CONFIG):
+            pass
+        assert not RunFolder(tmp_path).config.exists()
+    finally:
+        owner.kill()
+        owner.communicate()
+    with RunFolder(tmp_path).opened_for(CONFIG):
+        assert RunFolder(tmp_path).read_config() == CONFIG
+
+
+def test_checking_makes_no_file(tmp_path):
+    check_free(tmp_path)
+    check_free(tmp_path / "absent")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_noted_and_handlers_come_back(number, code, capfd):
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        stop.check()
+        os.kill(os.getpid(), number)
+        for _ in range(500):
+            if stop.is_set:
+                break
+            time.sleep(0.01)
+        with pytest.raises(Stopped) as stopped:
+            stop.check()
+    assert stopped.value.exit_code == code and signal.getsignal(number) is before
+    assert "again stops at once" in capfd.readouterr().err
+
+
+BUSY = """
+import hashlib
+from metaaug_tf.training.stopping import StopRequest
+with StopRequest():
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in one call, as a long step of TensorFlow
+"""
+
+
+def test_the_second_signal_stops_at_once_in_the_middle_of_a_long_call():
+    process = python(BUSY)
+    assert process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGINT)
+    assert "again stops at once" in process.stderr.readline() + process.stderr.readline()
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 130
+
+
+class SignalAt(resume.KillAt):
+    """Sends the signal in the middle of a step."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Not here."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("steps", "position"), [(2, Position(0, 2)), (resume.STEPS, Position(1, 0))])
+def test_a_signal_in_a_step_ends_training_after_it_with_a_checkpoint(tmp_path, steps, position):
+    with StopRequest() as stop, pytest.raises(Stopped):
+        resume.train(tmp_path, minutes=10.0, callbacks=[SignalAt(steps)], stop=stop)
+    assert CheckpointFolder(tmp_path / "checkpoints").newest_whole().position == position
