@@ -140,6 +140,17 @@ def measure(depth, width, rounds, names):
     return seconds, compile_seconds
 
 
+def time_once(depth, width, name):
+    """For networks too large to take turns: how long compiling takes, and one step after it."""
+    batch = random_batch(32)
+    step = make_step(depth, width, VARIANTS[name], batch)
+    first = seconds_of(step, 1)
+    alone = seconds_of(step, 1)
+    print(
+        f"WRN-{depth}-{width}, {name}: first step {first:.0f} s (compiling {first - alone:.0f} s), next {alone:.1f} s"
+    )
+
+
 def count_convolutions(depth, width, name):
     """Convolutions in the compiled program of one step."""
     step = tf.function(make_model(depth, width, VARIANTS[name]).train_step, jit_compile=True)
@@ -163,12 +174,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--variants", nargs="+", default=[*VARIANTS, "naive"], choices=[*VARIANTS, "naive"])
     parser.add_argument("--count", action="store_true", help="count convolutions instead of timing")
+    parser.add_argument("--once", choices=list(VARIANTS), help="time compiling and a single step of this variant alone")
     arguments = parser.parse_args()
     for network in arguments.networks.split(","):
         depth, width = map(int, network.split("-"))
         if arguments.count:
             for name in ("plain", "exact", "finite_difference", "last_block"):
                 print(f"WRN-{network} {name:20s}{count_convolutions(depth, width, name):5d} convolutions")
+            continue
+        if arguments.once:
+            time_once(depth, width, arguments.once)
             continue
         print_table(depth, width, *measure(depth, width, arguments.rounds, arguments.variants))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
