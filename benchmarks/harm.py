@@ -3,10 +3,12 @@
     python benchmarks/harm.py --seeds 0 1 2 3 4 --workdir runs/harm [--rows docs/harm.json]
 
 Trains `--dataset=glyphs` once per seed (a run that is there already is not repeated) and asks export/policy about
-fresh drawings, each with a pair of operations drawn uniformly, both magnitudes above 5. For every operation and
-family: the mean log weight of the pairs that hold it, less that of the pairs that don't. Families differ in level, and
-this takes the level out. The contrast of an operation is that figure of the family whose label it ruins, less that of
-the family whose label it keeps; below zero means that the policy knows. The interval is Student's, over seeds.
+fresh drawings, each with a pair of operations drawn uniformly, both magnitudes above 5. In each family a least-squares
+fit makes the log weight a sum of one effect for each of the two operations. Families differ in level, so an effect is
+taken relative to what the same family gets under other operations: under all the others (`others`), or under those that
+ruin no label (`harmless`; the first moves with how much a family suffers elsewhere). The contrast of an operation is
+its effect in the family whose label it ruins, less that in the family whose label it keeps; below zero means that the
+policy knows. The interval is Student's, over seeds.
 """
 
 import argparse
@@ -67,17 +69,22 @@ def ask(folder, seed):
 
 
 def effects(log_weights, pairs, families):
-    """{family: {operation: mean log weight with it, less without it}}."""
+    """{family: {operation: effect on the log weight}}, up to a level of each family."""
     from metaaug_tf.ops.table import OPERATIONS
 
+    held = np.eye(len(OPERATIONS))[pairs].sum(axis=1)  # how often a pair holds each operation: 0, 1 or 2
     table = {}
     for family in np.unique(families):
-        own, held = log_weights[families == family], pairs[families == family]
-        with_it = [(held == i).any(1) for i in range(len(OPERATIONS))]
-        table[str(family)] = {
-            name: float(own[mask].mean() - own[~mask].mean()) for name, mask in zip(OPERATIONS, with_it, strict=True)
-        }
+        own = families == family
+        fitted, *_ = np.linalg.lstsq(held[own], log_weights[own], rcond=None)
+        table[str(family)] = dict(zip(OPERATIONS, (float(effect) for effect in fitted), strict=True))
     return table
+
+
+def relative_effect(table, operation, reference):
+    """An operation's effect less the mean effect of its reference: the "others", or the "harmless" ones."""
+    chosen = [name for name in table if name != operation and (reference == "others" or name not in RUINS)]
+    return table[operation] - np.mean([table[name] for name in chosen])
 
 
 def interval(values):
@@ -85,10 +92,15 @@ def interval(values):
     return np.mean(values), STUDENT_95[len(values)] * np.std(values, ddof=1) / np.sqrt(len(values))
 
 
-def print_contrasts(rows):
-    print(f"\n{'operation':14}{'ruins':>7}{'keeps':>7}{'contrast':>10}{'95 % interval':>18}  by seed")
+def print_contrasts(rows, reference):
+    print(f"\nrelative to the {reference} operations")
+    print(f"{'operation':14}{'ruins':>7}{'keeps':>7}{'contrast':>10}{'95 % interval':>18}  by seed")
     for operation, (ruined, kept) in RUINS.items():
-        values = [row["effects"][ruined][operation] - row["effects"][kept][operation] for row in rows]
+        values = [
+            relative_effect(row["effects"][ruined], operation, reference)
+            - relative_effect(row["effects"][kept], operation, reference)
+            for row in rows
+        ]
         by_seed = " ".join(f"{value:+.3f}" for value in values)
         mean, half = interval(values) if len(values) > 1 else (values[0], float("nan"))
         print(f"{operation:14}{ruined:>7}{kept:>7}{mean:10.3f}{mean - half:9.3f} to {mean + half:.3f}  {by_seed}")
@@ -107,7 +119,8 @@ def main():
         found = effects(*ask(folder, seed))
         rows.append({"seed": seed, "test_accuracy": summary["test_accuracy"], "effects": found})
         print(f"seed {seed}: test accuracy {summary['test_accuracy']:.3f}")
-    print_contrasts(rows)
+    for reference in ("others", "harmless"):
+        print_contrasts(rows, reference)
     if arguments.rows:
         arguments.rows.write_text(json.dumps(rows, indent=1) + "\n")
 

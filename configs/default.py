@@ -64,6 +64,7 @@ def get_config() -> ConfigDict:
             "policy_learning_rate": 3e-3,
             "meta_gradient": "exact",
             "meta_every": 1,
+            "policy_warmup_fraction": 0.2,  # of all training steps: the policy is not updated in them
             "normalise_weights": True,
             "weighting": "learned",  # equal, shuffled: for comparison, the weights do not count in training
             "sampler_epsilon": 0.1,

@@ -83,6 +83,7 @@ RULES: dict[str, Rule] = {
     "policy_learning_rate": _between(1e-8, 100),
     "meta_gradient": _one_of("exact", "finite_difference", "last_block"),
     "meta_every": _at_least(1),
+    "policy_warmup_fraction": _between(0, 1),
     "weighting": _one_of("learned", "equal", "shuffled"),
     "jit_compile": _one_of("auto", "True", "False"),
     "sampler_epsilon": _between(0, 1),

@@ -179,6 +179,20 @@ def test_policy_is_updated_every_k_th_step(loop):
     assert moved == [True, False, False, True, False, False]
 
 
+@pytest.mark.parametrize("meta_every, expected", [(1, "--uuuu"), (2, "--u-u-")])
+def test_the_policy_holds_still_in_its_warm_up(meta_every, expected):
+    model = compiled(helpers.tiny_task(), meta_every=meta_every, policy_warmup_steps=2)
+    seen, gradient_norms = "", []
+    for _ in range(6):
+        before = helpers.values_of(model.policy_network.trainable_variables)
+        model.reset_metrics()
+        gradient_norms.append(float(model.train_step(helpers.random_batch())["policy_gradient_norm"]))
+        after = helpers.values_of(model.policy_network.trainable_variables)
+        seen += "u" if any((a != b).any() for a, b in zip(before, after, strict=True)) else "-"
+    assert seen == expected
+    assert [np.isfinite(norm) for norm in gradient_norms] == [kind == "u" for kind in expected]
+
+
 def test_sampler_sees_each_pair_with_its_raw_weight():
     model = compiled(helpers.tiny_task())
     inputs, labels = helpers.random_batch()
@@ -221,6 +235,7 @@ def test_any_optimizer(optimizer):
         ({"loss": lambda labels, logits: tf.reduce_mean(cross_entropy(labels, logits))}, "one number for the whole"),
         ({"meta_gradient": "forward"}, "exact, finite_difference, last_block"),
         ({"meta_every": 0}, "at least 1, not 0"),
+        ({"policy_warmup_steps": -1}, "at least 0, not -1"),
     ],
 )
 def test_compile_refuses(changes, message):

@@ -35,6 +35,14 @@ class Extreme(keras.metrics.Metric):
         self.extreme.assign(self._start())
 
 
+class SeenMean(keras.metrics.Mean):
+    """A mean that is NaN, not 0, where nothing was seen: an epoch may go by without an update of the policy."""
+
+    def result(self):
+        """The mean, a float32 scalar."""
+        return tf.where(self.count.value > 0, super().result(), float("nan"))
+
+
 def effective_share(weights: tf.Tensor) -> tf.Tensor:
     """Effective sample size (Kish) of weights [B] as a share of B: 1 for equal weights, 1 / B for a single one."""
     size = tf.cast(tf.size(weights), weights.dtype)
@@ -50,12 +58,12 @@ class PolicyHealth:
 
     def __init__(self):
         """Creates the metrics at zero."""
-        self.meta_loss = keras.metrics.Mean("meta_loss")
+        self.meta_loss = SeenMean("meta_loss")
         self.mean = keras.metrics.Mean("weight_mean")
         self.smallest = Extreme("weight_min", largest=False)
         self.largest = Extreme("weight_max", largest=True)
         self.effective = keras.metrics.Mean("effective_sample_size")
-        self.gradient_norm = keras.metrics.Mean("policy_gradient_norm")
+        self.gradient_norm = SeenMean("policy_gradient_norm")
         self.metrics = [
             self.meta_loss,
             self.mean,

@@ -73,6 +73,7 @@ class MetaAugment(keras.Model):
         metrics=None,
         meta_gradient="exact",
         meta_every=1,
+        policy_warmup_steps=0,
         normalise_weights=True,
         weighting="learned",
         inner_learning_rate=None,
@@ -88,6 +89,8 @@ class MetaAugment(keras.Model):
             metrics: as in Keras; they see the augmented training images in fit.
             meta_gradient: how the meta-gradient is taken, a name in meta.gradient.METHODS.
             meta_every: the policy is updated every so many steps; its weights count in every step.
+            policy_warmup_steps: so many first steps leave the policy as it is, and cost as little as plain ones: what
+                the features of an untrained network tell of an image would only mislead it.
             normalise_weights: weights sum to 1 over the batch; otherwise they are divided by the batch size.
             weighting: a name in meta.weighting.WEIGHTINGS: what becomes of the learned weights in the task's update.
             inner_learning_rate: alpha of the virtual update; by default the task optimizer's present rate.
@@ -103,7 +106,10 @@ class MetaAugment(keras.Model):
         _refuse_float16(self.task)
         if meta_every < 1:
             raise UserError(f"meta_every is a number of steps, at least 1, not {meta_every}")
+        if policy_warmup_steps < 0:
+            raise UserError(f"policy_warmup_steps is a number of steps, at least 0, not {policy_warmup_steps}")
         self._method, self._meta_every = find_method(meta_gradient), meta_every
+        self._policy_warmup_steps = policy_warmup_steps
         self._task = Task(self._with_features, per_sample_loss(loss))
         check_loss(self._task.losses, self.task.outputs[0])
         self._weighting = find_weighting(weighting)
@@ -140,16 +146,20 @@ class MetaAugment(keras.Model):
 
     def train_step(self, data):
         """One step of method.md: virtual update, policy update when its turn has come, real update."""
-        if self._meta_every == 1:
-            return self._step(data, update_policy=True)
-        return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in self._kinds_of_step()])
+        kinds = self._kinds_of_step()
+        if len(kinds) == 1:
+            return kinds[0](data)
+        return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in kinds])
 
     def _kinds_of_step(self) -> list[Callable]:
-        return [functools.partial(self._step, update_policy=update) for update in (False, True)]
+        """Steps without and with an update of the policy; only one where all are alike."""
+        every_step_alike = self.policy_network is None or (self._meta_every == 1 and not self._policy_warmup_steps)
+        return [functools.partial(self._step, update_policy=update) for update in (False, True)][every_step_alike:]
 
     def _turn(self) -> tf.Tensor:
         """1 where the next step is to update the policy, else 0: int32 scalar."""
-        return tf.cast(tf.equal(self.optimizer.iterations.value % self._meta_every, 0), tf.int32)
+        step = self.optimizer.iterations.value - self._policy_warmup_steps
+        return tf.cast((step >= 0) & tf.equal(step % self._meta_every, 0), tf.int32)
 
     def _step(self, data, update_policy: bool):
         inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -231,7 +241,8 @@ class MetaAugment(keras.Model):
     def make_train_function(self, force=False):
         """Builds what fit calls for every batch (see meta/loop.py)."""
         if getattr(self, "train_function", None) is None or force:
-            kinds, turn = ([self.train_step], None) if self._meta_every == 1 else (self._kinds_of_step(), self._turn)
+            kinds = self._kinds_of_step()
+            turn = self._turn if len(kinds) > 1 else None
             self.train_function = make_loop(self, kinds, self.input_clock, turn)
         return self.train_function
 

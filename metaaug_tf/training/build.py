@@ -42,6 +42,7 @@ def build_model(
         metrics=["accuracy"],
         meta_gradient=config["meta_gradient"],
         meta_every=config["meta_every"],
+        policy_warmup_steps=round(config["policy_warmup_fraction"] * config["epochs"] * steps_per_epoch),
         normalise_weights=config["normalise_weights"],
         weighting=config["weighting"],
         jit_compile={"auto": "auto", "True": True, "False": False}[config["jit_compile"]],
