@@ -49,6 +49,11 @@ POLICIES = {
         "--config.meta_every=8",
     ],
 }
+# The same with so many epochs only that training takes the CPU time of `uniform`; needs the rows of both.
+EQUAL_TIME = {
+    "metaaugment, time of uniform": "metaaugment",
+    "metaaugment, cheap, time of uniform": "metaaugment, cheap",
+}
 # What learns what, and from how much: on glyphs, against `metaaugment` above.
 ABLATIONS = {
     "weights without sampler": ["--config.sampler_epsilon=1"],
@@ -63,6 +68,19 @@ ABLATIONS = {
     "label noise 20 %, uniform": ["--policy=uniform", "--config.label_noise=0.2", *_BASELINE],
     "additive head": ["--config.policy_head=additive"],
 }
+
+
+def flags_of(name, suite, seed, rows):
+    """The command-line flags of a run, apart from the suite's and the seed."""
+    if name not in EQUAL_TIME:
+        return (POLICIES | ABLATIONS)[name]
+    of = {row["name"]: row for row in rows if row["suite"] == suite and row["seed"] == seed}
+    try:
+        full, uniform = of[EQUAL_TIME[name]], of["uniform"]
+    except KeyError as missing:
+        sys.exit(f"{name!r} needs the row of {missing} first: {suite}, seed {seed}")
+    epochs = round(full["epochs"] * uniform["training_cpu_seconds"] / full["training_cpu_seconds"])
+    return [*POLICIES[EQUAL_TIME[name]], f"--config.epochs={max(2, epochs)}"]
 
 
 def run(name, suite, flags, seed, arguments):
@@ -81,9 +99,12 @@ def run(name, suite, flags, seed, arguments):
     return {"suite": suite, "name": name, "seed": seed, **{key: summary[key] for key in kept}, "command": command}
 
 
+def read_rows(path):
+    return json.loads(path.read_text()) if path.exists() else []
+
+
 def add_row(path, row):
-    rows = json.loads(path.read_text()) if path.exists() else []
-    rows = [old for old in rows if any(old[key] != row[key] for key in ("suite", "name", "seed"))]
+    rows = [old for old in read_rows(path) if any(old[key] != row[key] for key in ("suite", "name", "seed"))]
     path.write_text(json.dumps([*rows, row], indent=1) + "\n")
 
 
@@ -105,7 +126,7 @@ def print_table(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
-    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=[*POLICIES, *ABLATIONS])
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=[*POLICIES, *EQUAL_TIME, *ABLATIONS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data_dir", help="where TFDS keeps its datasets")
     parser.add_argument("--workdir", type=Path, default=Path("runs/accuracy"))
@@ -117,10 +138,11 @@ def main():
         for seed in arguments.seeds:
             for suite in arguments.suites:
                 for name in arguments.policies:
-                    row = run(name, suite, (POLICIES | ABLATIONS)[name], seed, arguments)
+                    flags = flags_of(name, suite, seed, read_rows(arguments.rows))
+                    row = run(name, suite, flags, seed, arguments)
                     add_row(arguments.rows, row)
                     print(f"{suite}, {name}, seed {seed}: {row['test_accuracy']:.4f}", flush=True)
-    print_table(json.loads(arguments.rows.read_text()))
+    print_table(read_rows(arguments.rows))
 
 
 if __name__ == "__main__":

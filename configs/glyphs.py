@@ -18,7 +18,7 @@ def get_config():
         validation_batch_size=64,
         model="conv_net",
         width=1,
-        padding=2,
+        padding=0,  # drawings are shifted as it is, and a grey border would tell what colour an image had
         flip=False,  # mirrored characters and angles are other classes
         validation_examples=0,
         measure_step_ratio=True,

@@ -1,7 +1,8 @@
 """The embedded dataset `glyphs`: small drawings of three families, made by numpy from a seed.
 
 - `shape`: stroke characters told apart by their shape; colour says nothing, a moderate turn changes nothing.
-- `hue`: filled blobs told apart by hue alone; form and place say nothing, all hues are equally bright.
+- `hue`: filled blobs told apart by colour alone, its hue and whether it is pale or vivid; form and place say nothing,
+  all colours are equally bright, and the paper has the same colour, so that nothing in the image is white or grey.
 - `angle`: bars told apart by the bar's angle alone; colour, length and place say nothing.
 
 So operations on colour ruin the label of one family, turning and shearing that of another, and neither that
@@ -21,7 +22,7 @@ POOLS = ("train", "test")  # drawn independently; validation is held out of the 
 
 # Classes, and how many drawings of each where the settings name no number.
 SHAPE_CLASSES = 8
-HUE_CLASSES = 18  # finer than what stretching or equalizing the channels leaves apart
+HUE_CLASSES = 18  # hues times what HUE_SATURATIONS holds
 ANGLE_CLASSES = 12
 TRAIN_PER_CLASS = 92  # of which
 VALIDATION_PER_CLASS = 15
@@ -29,12 +30,13 @@ TEST_PER_CLASS = 34
 MOST_PER_CLASS = 2000  # 76,000 images, drawn in about half a minute
 
 # Difficulty. Jitters are largest deviations (drawn evenly), deviations are standard deviations.
-NOISE_DEVIATION = 0.09  # per pixel and channel; 1 is the distance from black to white
+NOISE_DEVIATION = 0.08  # per pixel, the same in all channels; 1 is the distance from black to white
+COLOUR_NOISE_DEVIATION = 0.01  # per channel; small, or the noise would tell how far a colour was stretched
 SHIFT_JITTER = 4.0  # pixels, each way
 SHAPE_POINT_DEVIATION = 0.2  # of a stroke's control points; 1 is half a character's height
 SHAPE_ANGLE_JITTER = 25.0  # degrees
-HUE_DEVIATION = 0.012  # in turns; classes are 1 / HUE_CLASSES apart
-HUE_SATURATION = (0.3, 0.75)
+HUE_DEVIATION = 0.03  # in turns; there are HUE_CLASSES / 2 hues
+HUE_SATURATIONS = ((0.12, 0.25), (0.36, 0.65))  # of pale and of vivid colours
 ANGLE_DEVIATION = 3.2  # degrees; classes are 180 / ANGLE_CLASSES apart
 
 # Looks. Sizes in pixels, colours as Rec.601 luminance and as saturation, 0..1; each drawn between the two.
@@ -119,7 +121,8 @@ def draw_glyphs(seed: int, pool: str, per_class: int, families: Sequence[str] = 
         if family == "shape":
             images.append(_draw_characters(draws, characters[int(number)]))
         elif family == "hue":
-            images.append(_draw_hue_blobs(draws, int(number) / HUE_CLASSES))
+            hue, vividness = divmod(int(number), len(HUE_SATURATIONS))
+            images.append(_draw_hue_blobs(draws, hue * len(HUE_SATURATIONS) / HUE_CLASSES, HUE_SATURATIONS[vividness]))
         else:
             images.append(_draw_bars(draws, int(number) * 180 / ANGLE_CLASSES))
     return Examples(np.concatenate(images), np.repeat(np.arange(len(images), dtype=np.int32), per_class))
@@ -191,14 +194,14 @@ def _draw_characters(draws: _Draws, character: np.ndarray) -> np.ndarray:
     return _paint(draws, cover, *_paper_and_ink(draws))
 
 
-def _draw_hue_blobs(draws: _Draws, hue: float) -> np.ndarray:
+def _draw_hue_blobs(draws: _Draws, hue: float, saturation: tuple[float, float]) -> np.ndarray:
     """Images uint8 [N, 32, 32, 3] of blobs around one hue (in turns), all of one brightness."""
     waves = np.abs(draws.normal(BLOB_WAVE_DEVIATION, 3))
     phases = np.stack([draws.even(0, 2 * np.pi) for _ in range(3)], -1)
     cover = draw_blobs(_centres(draws), draws.even(*BLOB_RADIUS), waves, phases, SIZE)
-    paper, _ = _paper_and_ink(draws)
     hues = hue + draws.normal(HUE_DEVIATION, 1)[:, 0]
-    return _paint(draws, cover, paper, hue_colours(hues, draws.even(*BLOB_LUMINANCE), draws.even(*HUE_SATURATION)))
+    paper = hue_colours(hues, draws.even(*PAPER_LUMINANCE), draws.even(*saturation))
+    return _paint(draws, cover, paper, hue_colours(hues, draws.even(*BLOB_LUMINANCE), draws.even(*saturation)))
 
 
 def _draw_bars(draws: _Draws, angle: float) -> np.ndarray:
@@ -228,5 +231,6 @@ def _paper_and_ink(draws: _Draws) -> tuple[np.ndarray, np.ndarray]:
 def _paint(draws: _Draws, cover: np.ndarray, paper: np.ndarray, ink: np.ndarray) -> np.ndarray:
     """Noisy images uint8 [N, 32, 32, 3]: `ink` on `paper`, both [N, 3], where `cover` [N, 32, 32] says."""
     paper, ink = paper[:, None, None], ink[:, None, None]
-    images = paper + cover[..., None] * (ink - paper) + NOISE_DEVIATION * draws.noise
+    noise = NOISE_DEVIATION * draws.noise[..., :1] + COLOUR_NOISE_DEVIATION * draws.noise
+    images = paper + cover[..., None] * (ink - paper) + noise
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
