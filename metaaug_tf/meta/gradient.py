@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from metaaug_tf import replicas
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.forward import Forward, Task, training_forward
 from metaaug_tf.meta.losses import default_loss, per_sample_loss
@@ -19,7 +20,7 @@ DIFFERENCE_LENGTH = 1e-2
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """Result of a method.
+    """Result of a method, the same on all replicas.
 
     Attributes:
         gradients: of the validation loss after the virtual update, one per policy variable.
@@ -31,7 +32,7 @@ class MetaGradient:
 
 
 def sample_weights(raw_weights: tf.Tensor, normalise: bool = True) -> tf.Tensor:
-    """Weights p of the batch from the policy's raw weights r (method.md, step 2).
+    """Weights p of the global batch from the policy's raw weights r (method.md, step 2).
 
     Args:
         raw_weights: float [B], r_i in (0, 1).
@@ -49,7 +50,7 @@ def exact(forward: Forward, weights: WeightFunction, variables, validation, lear
 
     Args:
         forward: the training pass at w.
-        weights: () -> p(theta), float [B], differentiable in `variables`.
+        weights: () -> p(theta), float [B], differentiable in `variables`; their sum is over the global batch.
         variables: the policy's trainable variables.
         validation: (images [M, H, W, C], labels [M, ...]).
         learning_rate: alpha of the virtual update.
@@ -72,11 +73,11 @@ def _nested(forward: Forward, weights, variables, validation, learning_rate, cho
     """The meta-gradient where only the task variables at the positions `chosen` take the virtual update."""
     with tf.GradientTape() as outer:
         w_hat = list(forward.values)
-        for i, gradient in zip(chosen, forward.gradient(weights(), chosen), strict=True):
+        # The gradient of this sum over the replicas is again one: of the validation loss's gradient.
+        for i, gradient in zip(chosen, replicas.total(forward.gradient(weights(), chosen)), strict=True):
             w_hat[i] = w_hat[i] - tf.cast(learning_rate, gradient.dtype) * gradient
-        validation_loss = tf.reduce_mean(forward.task.apply(w_hat, *validation)[0])
-    sources = [variable.value for variable in variables]
-    return MetaGradient(outer.gradient(validation_loss, sources, unconnected_gradients="zero"), validation_loss)
+        validation_loss = _validation_part(forward, w_hat, validation)
+    return _meta_gradient(outer, validation_loss, variables, validation_loss)
 
 
 def finite_difference(forward: Forward, weights, variables, validation, learning_rate) -> MetaGradient:
@@ -92,20 +93,33 @@ def finite_difference(forward: Forward, weights, variables, validation, learning
         validation: (images, labels).
         learning_rate: alpha of the virtual update.
     """
-    gradients = forward.gradient(weights())
+    gradients = replicas.total(forward.gradient(weights()))
     w_hat = [w - tf.cast(learning_rate, w.dtype) * g for w, g in zip(forward.values, gradients, strict=True)]
     with tf.GradientTape() as tape:
         tape.watch(w_hat)
-        validation_loss = tf.reduce_mean(forward.task.apply(w_hat, *validation)[0])
-    direction = tape.gradient(validation_loss, w_hat, unconnected_gradients="zero")
+        validation_loss = _validation_part(forward, w_hat, validation)
+    direction = replicas.total(tape.gradient(validation_loss, w_hat, unconnected_gradients="zero"))
     step = DIFFERENCE_LENGTH / tf.maximum(tf.linalg.global_norm(direction), 1e-12)
     moved = [w + tf.cast(step, w.dtype) * v for w, v in zip(forward.values, direction, strict=True)]
     slopes = (forward.losses_at(moved) - forward.losses) / tf.cast(step, forward.losses.dtype)
     signal = -tf.cast(learning_rate, slopes.dtype) * tf.stop_gradient(slopes)
     with tf.GradientTape() as tape:
         first_order = tf.reduce_sum(signal * weights())
+    return _meta_gradient(tape, first_order, variables, validation_loss)
+
+
+def _validation_part(forward: Forward, w_hat, validation) -> tf.Tensor:
+    """What this replica adds to L_val(w_hat), the mean over the global validation batch."""
+    losses = forward.task.apply(w_hat, *validation)[0]
+    return replicas.shard(tf.size(losses)).part(tf.reduce_mean(losses))
+
+
+def _meta_gradient(tape: tf.GradientTape, target, variables, validation_loss) -> MetaGradient:
+    """Gradient of the target by the policy's variables; it and the validation loss are summed over the replicas."""
     sources = [variable.value for variable in variables]
-    return MetaGradient(tape.gradient(first_order, sources, unconnected_gradients="zero"), validation_loss)
+    gradients = tape.gradient(target, sources, unconnected_gradients="zero")
+    *gradients, validation_loss = replicas.total([*gradients, validation_loss])
+    return MetaGradient(gradients, validation_loss)
 
 
 METHODS: dict[str, Callable[..., MetaGradient]] = {
@@ -169,7 +183,7 @@ def meta_gradient(
     forward = training_forward(wrapped, images, labels)
 
     def weights():
-        raw = tf.cast(policy(forward.features, embedding), forward.losses.dtype)
-        return sample_weights(raw, normalise_weights)
+        (raw,) = forward.shard.gather([tf.cast(policy(forward.features, embedding), forward.losses.dtype)])
+        return forward.shard.own(sample_weights(raw, normalise_weights))
 
     return take(forward, weights, policy.trainable_variables, validation, learning_rate).gradients

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 
 class Extreme(keras.metrics.Metric):
-    """Smallest or largest value seen since the last reset."""
+    """Smallest or largest value seen since the last reset; replicas have to show it the same values."""
 
     def __init__(self, name: str, largest: bool):
         """Creates the metric; before the first update its result is infinite.
@@ -16,7 +16,8 @@ class Extreme(keras.metrics.Metric):
         """
         super().__init__(name=name, dtype="float32")
         self.largest = largest
-        self.extreme = self.add_variable((), keras.initializers.Constant(self._start()), name="extreme")
+        start = keras.initializers.Constant(self._start())
+        self.extreme = self.add_variable((), start, aggregation="only_first_replica", name="extreme")
 
     def _start(self) -> float:
         return float("-inf") if self.largest else float("inf")
@@ -28,7 +29,7 @@ class Extreme(keras.metrics.Metric):
 
     def result(self):
         """The extreme value, a float32 scalar."""
-        return self.extreme.value
+        return tf.convert_to_tensor(self.extreme.value)
 
     def reset_state(self):
         """Forgets what was seen."""
@@ -74,7 +75,7 @@ class PolicyHealth:
         ]
 
     def observe_weights(self, raw_weights: tf.Tensor) -> None:
-        """Takes in the raw weights [B] that a step trained with."""
+        """Takes in the raw weights [B] that a step trained with, of the global batch."""
         self.mean.update_state(raw_weights)
         self.smallest.update_state(raw_weights)
         self.largest.update_state(raw_weights)

@@ -1,7 +1,7 @@
 """How fit calls the training step: Keras's loop, with the step compiled alone and the wait for input timed.
 
-Keras 3.15's own loop compiles the call through the strategy, which fails under several replicas, and does not tell
-how long a step waited for its batch. This one does both, for any step function.
+Keras 3.15's own loop fails on several workers, and on several replicas with more than one step an execution, and does
+not tell how long a step waited for its batch. This one does, for any step function.
 """
 
 import functools
@@ -24,9 +24,14 @@ class InputClock:
         before = tf.timestamp()
         with tf.control_dependencies([before]):
             batch = next(iterator)
-        with tf.control_dependencies([tensor for tensor in tf.nest.flatten(batch) if tf.is_tensor(tensor)]):
+        parts = [part for value in tf.nest.flatten(batch) for part in self._local_results(value)]
+        with tf.control_dependencies([part for part in parts if tf.is_tensor(part)]):
             self._waited.assign_add(tf.timestamp() - before)
         return batch
+
+    @staticmethod
+    def _local_results(value):
+        return tf.distribute.get_strategy().experimental_local_results(value)
 
     def read_and_reset(self) -> float:
         """Seconds waited since the last call."""
@@ -36,9 +41,12 @@ class InputClock:
 
 
 def make_loop(
-    model: keras.Model, steps: Sequence[Callable], clock: InputClock, choose: Callable[[], tf.Tensor] | None = None
+    model: keras.Model, steps: Sequence[Callable], take_batch=next, choose: Callable[[], tf.Tensor] | None = None
 ) -> Callable:
-    """The function that fit calls with its iterator: `steps_per_execution` steps, then the logs.
+    """The function that fit or evaluate calls with its iterator: `steps_per_execution` steps, then the logs.
+
+    Logs are those of this worker's first replica: in the course of an epoch, metrics given to compile() show its share
+    of the batches; at the end Keras reads the metrics of all.
 
     Each kind of step is compiled for itself and the choice is made outside: XLA's CPU compiler makes convolutions
     within a conditional many times slower (docs/meta-gradient.md).
@@ -46,7 +54,7 @@ def make_loop(
     Args:
         model: compiled; gives strategy, steps_per_execution, jit_compile and run_eagerly.
         steps: (batch) -> logs, the kinds of step, as train_step; their logs have the same keys.
-        clock: takes the time spent waiting for batches.
+        take_batch: (iterator) -> its next batch.
         choose: () -> scalar int32, which kind the next step is; needed where there are several.
     """
     strategy, count = model.distribute_strategy, model.steps_per_execution
@@ -59,8 +67,8 @@ def make_loop(
 
     def run(iterator):
         for _ in tf.range(count - 1):
-            take_step(clock.next(iterator))
-        logs = take_step(clock.next(iterator))
+            take_step(take_batch(iterator))
+        logs = take_step(take_batch(iterator))
         return {key: strategy.experimental_local_results(value)[0] for key, value in logs.items()}
 
     if not model.run_eagerly:

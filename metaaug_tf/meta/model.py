@@ -6,7 +6,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from metaaug_tf import replicas
 from metaaug_tf.errors import UserError
+from metaaug_tf.meta.checks import refuse_frozen, refuse_hidden_branches, refuse_loss_scaling, refuse_other_scope
 from metaaug_tf.meta.forward import Forward, Task, training_forward
 from metaaug_tf.meta.gradient import MetaGradient, find_method, sample_weights
 from metaaug_tf.meta.health import PolicyHealth
@@ -52,7 +54,7 @@ class MetaAugment(keras.Model):
         """
         kwargs.setdefault("name", "meta_augment")
         super().__init__(**kwargs)
-        _refuse_frozen(task)
+        refuse_frozen(task)
         self.task = task
         self._with_features = with_features(task, feature_layer)
         self.policy_network = PolicyNetwork() if policy_network == DEFAULT_POLICY else policy_network
@@ -102,8 +104,7 @@ class MetaAugment(keras.Model):
             UserError: an argument out of its range, a loss without a value for every sample, a task without
                 trainable variables, or the mixed_float16 dtype policy.
         """
-        _refuse_frozen(self.task)
-        _refuse_float16(self.task)
+        refuse_frozen(self.task)
         if meta_every < 1:
             raise UserError(f"meta_every is a number of steps, at least 1, not {meta_every}")
         if policy_warmup_steps < 0:
@@ -114,16 +115,33 @@ class MetaAugment(keras.Model):
         check_loss(self._task.losses, self.task.outputs[0])
         self._weighting = find_weighting(weighting)
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
-        if jit_compile == "auto":
-            jit_compile = bool(tf.config.list_logical_devices("GPU"))
-        jit_compile = jit_compile and not kwargs.get("run_eagerly")
-        super().compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs)
+        with self.distribute_strategy.scope():
+            self._compile_optimizers(optimizer, policy_optimizer)
+            if jit_compile == "auto":
+                jit_compile = bool(tf.config.list_logical_devices("GPU"))
+            # XLA can't compile a step whose variables are on several devices: docs/distribution.md.
+            jit_compile = jit_compile and not kwargs.get("run_eagerly") and not self._on_several_replicas
+            super().compile(
+                self.optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs
+            )
+
+    @property
+    def _on_several_replicas(self) -> bool:
+        return self.distribute_strategy.num_replicas_in_sync > 1
+
+    def _compile_optimizers(self, optimizer, policy_optimizer) -> None:
         # Both are built now, each on its own variables: restoring a checkpoint into an optimizer that is not
         # built yet, or built on both networks, would lose its state with only a warning.
+        self.optimizer, self.policy_optimizer = keras.optimizers.get(optimizer), keras.optimizers.get(policy_optimizer)
+        refuse_loss_scaling(self.task, self.optimizer, self.policy_optimizer)
+        if self._on_several_replicas:
+            refuse_hidden_branches(self.optimizer, self.policy_optimizer)
         self.optimizer.build(self.task.trainable_variables)
-        self.policy_optimizer = keras.optimizers.get(policy_optimizer)
         if self.policy_network is not None:
             self.policy_optimizer.build(self.policy_network.trainable_variables)
+        owners = {"the task model": self.task, "the policy network": self.policy_network, "the sampler": self.sampler}
+        owners |= {"the optimizer": self.optimizer, "the policy's optimizer": self.policy_optimizer}
+        refuse_other_scope(self.distribute_strategy, {name: owner.variables for name, owner in owners.items() if owner})
 
     def call(self, images, training=False):
         """The task network's predictions [B, classes]."""
@@ -165,16 +183,16 @@ class MetaAugment(keras.Model):
         inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
         forward = training_forward(self._task, inputs["images"], labels, example_weights)
         if self.policy_network is None:
-            weights = tf.ones_like(forward.losses) / tf.cast(tf.size(forward.losses), forward.losses.dtype)
+            weights = tf.ones_like(forward.losses) / tf.cast(forward.shard.total, forward.losses.dtype)
         else:
             if update_policy:
                 self._update_policy(forward, inputs)
             weights = self._learned_weights(forward, inputs)
-        gradients = forward.regularised_gradient(weights)
-        self.optimizer.apply_gradients(zip(gradients, self.task.trainable_variables, strict=True))
-        for variable, value in zip(self._with_features.non_trainable_variables, forward.state, strict=True):
-            variable.assign(value)  # the only change of BatchNorm statistics and seeds in a step
-        self._loss_tracker.update_state(tf.reduce_sum(weights * forward.losses))
+        loss = tf.reduce_sum(weights * forward.losses)
+        *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
+        replicas.apply_gradients(self.optimizer, gradients, self.task.trainable_variables)
+        forward.keep_state()
+        self._loss_tracker.update_state(loss)
         return self.compute_metrics(None, labels, forward.predictions, example_weights)
 
     def policy_gradients(self, data, method) -> list[tf.Tensor]:
@@ -190,10 +208,11 @@ class MetaAugment(keras.Model):
 
     def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
         """The weights [B] of the present policy, which health metrics and sampler take note of."""
-        raw = self._raw_weights(forward, inputs)
+        raw, pairs = forward.shard.gather([self._raw_weights(forward, inputs), inputs["pairs"]])
         self._health.observe_weights(raw)
-        self.sampler.observe(inputs["pairs"], raw)
-        return self._weighting(sample_weights(raw, self._normalise), self.optimizer.iterations.value)
+        self.sampler.observe(pairs, raw)
+        weights = self._weighting(sample_weights(raw, self._normalise), self.optimizer.iterations.value)
+        return forward.shard.own(weights)
 
     def _raw_weights(self, forward: Forward, inputs) -> tf.Tensor:
         embedding = transformation_embedding(inputs["pairs"], inputs["magnitudes"])
@@ -201,8 +220,7 @@ class MetaAugment(keras.Model):
 
     def _update_policy(self, forward: Forward, inputs) -> None:
         result = self._meta_gradient(forward, inputs, self._method)
-        variables = self.policy_network.trainable_variables
-        self.policy_optimizer.apply_gradients(zip(result.gradients, variables, strict=True))
+        replicas.apply_gradients(self.policy_optimizer, result.gradients, self.policy_network.trainable_variables)
         self._health.observe_gradient(result.validation_loss, result.gradients)
 
     def _meta_gradient(self, forward: Forward, inputs, method) -> MetaGradient:
@@ -212,7 +230,8 @@ class MetaAugment(keras.Model):
         learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
 
         def weights():
-            return sample_weights(self._raw_weights(forward, inputs), self._normalise)
+            (raw,) = forward.shard.gather([self._raw_weights(forward, inputs)])
+            return forward.shard.own(sample_weights(raw, self._normalise))
 
         return method(forward, weights, self.policy_network.trainable_variables, validation, learning_rate)
 
@@ -243,25 +262,36 @@ class MetaAugment(keras.Model):
         if getattr(self, "train_function", None) is None or force:
             kinds = self._kinds_of_step()
             turn = self._turn if len(kinds) > 1 else None
-            self.train_function = make_loop(self, kinds, self.input_clock, turn)
+            self.train_function = make_loop(self, kinds, self.input_clock.next, turn)
         return self.train_function
 
+    def make_test_function(self, force=False):
+        """Builds what evaluate calls for every batch; on several replicas by our own loop (see meta/loop.py)."""
+        if not self._on_several_replicas:
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = make_loop(self, [self.test_step])
+        return self.test_function
+
+    def build_metrics(self, batch_spec) -> None:
+        """Builds the metrics given to compile(), which Keras else does in the first step, too late for replicas.
+
+        Args:
+            batch_spec: a dataset's element_spec, (inputs, labels) or (inputs, labels, sample_weight).
+        """
+        _, labels, weights = keras.utils.unpack_x_y_sample_weight(batch_spec)
+        labels, weights = (None if spec is None else _one_example(spec) for spec in (labels, weights))
+        predictions = tf.zeros([1, *self.task.output_shape[1:]], self.task.outputs[0].dtype)
+        with self.distribute_strategy.scope(), keras.StatelessScope():
+            self.compute_metrics(None, labels, predictions, weights)
+
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing to build: Keras would call the model with the training dict, which the task can't take."""
+        """Builds the metrics; Keras would also call the model with the training dict, which the task can't take."""
+        if self._on_several_replicas and iterator is not None:
+            self.build_metrics(iterator.data_adapter.get_tf_dataset().element_spec)
 
 
-def _refuse_frozen(task: keras.Model) -> None:
-    if not task.trainable_variables:
-        raise UserError(
-            f"the task model {task.name!r} has no trainable variables; nothing can be learned. "
-            "Set trainable = True on the layers to train"
-        )
-
-
-def _refuse_float16(task: keras.Model) -> None:
-    layers = [layer.name for layer in task.layers if layer.dtype_policy.name == "mixed_float16"]
-    if layers:
-        raise UserError(
-            f"layers {', '.join(layers[:3])} have the dtype policy mixed_float16, whose loss scaling the "
-            "meta-gradient does not apply, so the network would hardly learn; use mixed_bfloat16 or float32"
-        )
+def _one_example(spec) -> tf.Tensor:
+    """Zeros as a dataset yields them, of a tf.TensorSpec or what a distributed dataset has in its place."""
+    spec = getattr(spec, "_value_specs", [spec])[0]
+    return tf.zeros([1, *spec.shape[1:]], spec.dtype)

@@ -69,8 +69,9 @@ class PairSampler(keras.layers.Layer):
 
         Args:
             pairs: int [B, 2], the operations drawn.
-            raw_weights: float32 [B], what the policy network gave.
+            raw_weights: float [B], what the policy network gave; on several replicas, of the global batch.
         """
+        raw_weights = tf.cast(raw_weights, self.weight_sums.dtype)
         first, second = (tf.one_hot(pairs[:, i], PAIR_SHAPE[0]) for i in (0, 1))
         for table, values in ((self.weight_sums, raw_weights), (self.counts, tf.ones_like(raw_weights))):
             batch = tf.einsum("b,bi,bj->ij", values, first, second)

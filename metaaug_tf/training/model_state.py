@@ -30,7 +30,7 @@ def write_state(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metri
     Args:
         model: compiled.
         arrays: by name.
-        with_metrics: also those of the epoch under way; needs `build_metrics` first.
+        with_metrics: also those of the epoch under way; needs `model.build_metrics` first.
 
     Raises:
         UserError: a variable is missing or has another shape; nothing is changed then.
@@ -64,24 +64,6 @@ def check_state(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metri
 def networks_are_finite(model: MetaAugment) -> bool:
     """Whether no weight of the networks is NaN or infinite."""
     return all(bool(tf.reduce_all(tf.math.is_finite(variable.value))) for variable in model.trainable_variables)
-
-
-def build_metrics(model: MetaAugment, batch_spec) -> None:
-    """Builds the metrics given to compile(), which Keras else does in the first step, and resets them.
-
-    Args:
-        model: compiled.
-        batch_spec: the training dataset's element_spec.
-    """
-    inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch_spec)
-    count = inputs["images"].shape[0] or 1
-
-    def zeros(spec):
-        return tf.zeros([count, *spec.shape[1:]], spec.dtype)
-
-    predictions = tf.zeros([count, *model.task.output_shape[1:]])
-    model.compute_metrics(None, zeros(labels), predictions, None if weights is None else zeros(weights))
-    model.reset_metrics()
 
 
 def _named_variables(model: MetaAugment) -> dict[str, keras.Variable]:

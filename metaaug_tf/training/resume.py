@@ -11,7 +11,6 @@ from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.training.averaging import AveragingSGD
 from metaaug_tf.training.callback_state import check_resumable, has_state
 from metaaug_tf.training.checkpoint import Checkpoints
-from metaaug_tf.training.model_state import build_metrics
 
 
 def fit_resumably(
@@ -61,7 +60,7 @@ def fit_resumably(
 
     def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
         listed.set_params({**params, "steps": int(dataset.cardinality())})
-        build_metrics(model, dataset.element_spec)
+        model.build_metrics(dataset.element_spec)
         model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
         return model.stop_training
 
