@@ -1,12 +1,12 @@
 """Exports the classifier for ONNX Runtime and LiteRT, by Keras's own converters."""
 
 import importlib.util
-import os
 from pathlib import Path
 
 import keras
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.files import written_aside
 
 FORMATS = {"onnx": "task.onnx", "litert": "task.tflite"}
 
@@ -33,17 +33,11 @@ def export_runtime(task: keras.Model, folder: Path, kind: str) -> Path:
         UserError: another format, or the converter is not installed.
     """
     check_format(kind)
-    name = FORMATS[kind]
-    folder.mkdir(parents=True, exist_ok=True)
-    # Keras wants the format's suffix.
-    aside = folder / f".part.{name}"
-    try:
+    path = folder / FORMATS[kind]
+    with written_aside(path) as aside:
         signature = [keras.InputSpec(dtype="uint8", shape=(None, *task.input_shape[1:]), name="images")]
         _with_probabilities(task).export(str(aside), format=kind, verbose=False, input_signature=signature)
-        os.replace(aside, folder / name)
-    finally:
-        aside.unlink(missing_ok=True)
-    return folder / name
+    return path
 
 
 def _with_probabilities(task: keras.Model) -> keras.Model:

@@ -30,10 +30,6 @@ NETWORKS = (
 Rule = tuple[Callable[[Any], bool], str]
 
 
-def _at_least(low: float) -> Rule:
-    return (lambda value: value >= low), f"at least {low}"
-
-
 def _between(low: float, high: float) -> Rule:
     return (lambda value: low <= value <= high), f"from {low} to {high}"
 
@@ -42,55 +38,58 @@ def _one_of(*values) -> Rule:
     return (lambda value: value in values), "one of " + ", ".join(str(value) for value in values)
 
 
+# Upper bounds are far above what anybody trains with; beyond them a mistake would end in a lack of memory.
+_MOST = 2**31 - 1
 # What a setting may be; the names in default.py without a row here are free, or are checked where they are used.
 RULES: dict[str, Rule] = {
     "policy": _one_of(*POLICIES),
-    "seed": _between(0, 2**31 - 1),
-    "epochs": _at_least(1),
-    "batch_size": _at_least(1),
-    "validation_batch_size": _at_least(1),
-    "image_size": _at_least(0),
+    "seed": _between(0, _MOST),
+    "epochs": _between(1, 999_999),  # as many digits have the names of checkpoints
+    "batch_size": _between(1, 2**20),
+    "validation_batch_size": _between(1, 2**20),
+    "image_size": _between(0, 4096),
     "channels": _one_of(1, 3),
-    "train_examples": _at_least(0),
-    "validation_examples": _at_least(0),
+    "train_examples": _between(0, _MOST),
+    "validation_examples": _between(0, _MOST),
     "validation_fraction": _between(0, 0.9),
     "test_fraction": _between(0.01, 0.9),
-    "train_per_class": _at_least(0),
-    "validation_per_class": _at_least(0),
-    "test_per_class": _at_least(0),
+    "train_per_class": _between(0, _MOST),
+    "validation_per_class": _between(0, _MOST),
+    "test_per_class": _between(0, _MOST),
     "label_noise": _between(0, 1),
-    "padding": _at_least(0),
-    "cutout": _at_least(0),
+    "padding": _between(0, 1024),
+    "cutout": _between(0, 4096),
     "fill": _between(0, 255),
     "randaugment_magnitude": _between(0, 10),
     "model": (
         lambda name: name in NETWORKS or name.startswith("applications/"),
         f"one of {', '.join(NETWORKS)} or applications/NAME with a NAME in keras.applications",
     ),
-    "network_image_size": _at_least(0),
-    "depth": ((lambda depth: depth >= 10 and depth % 6 == 4), "6n+4: 10, 16, 22, 28, 34, 40, ..."),
-    "width": _at_least(1),
+    "network_image_size": _between(0, 4096),
+    "depth": ((lambda depth: 10 <= depth <= 202 and depth % 6 == 4), "6n+4: 10, 16, 22, 28, 34, 40, ..., 202"),
+    "width": _between(1, 32),
     "dtype": _one_of("float32", "mixed_bfloat16"),
     "learning_rate": _between(1e-8, 100),
     "momentum": _between(0, 0.999),
     "weight_decay": _between(0, 1),
     "label_smoothing": _between(0, 0.9),
     "ema_momentum": _between(0, 0.99999),
-    "transforms_per_sample": _at_least(1),
-    "warmup_epochs": _at_least(0),
+    "transforms_per_sample": _between(1, 64),
+    "warmup_epochs": _between(0, 999_999),
     "policy_head": _one_of("contrast", "additive"),
-    "policy_hidden_units": _at_least(1),
+    "policy_hidden_units": _between(1, 2**14),
     "policy_learning_rate": _between(1e-8, 100),
     "meta_gradient": _one_of("exact", "finite_difference", "last_block"),
-    "meta_every": _at_least(1),
+    "meta_every": _between(1, _MOST),
     "policy_warmup_fraction": _between(0, 1),
     "weighting": _one_of("learned", "equal", "shuffled"),
     "jit_compile": _one_of("auto", "True", "False"),
     "sampler_epsilon": _between(0, 1),
-    "sampler_history_epochs": _at_least(1),
-    "checkpoint_minutes": _at_least(0),
-    "checkpoints_kept": _at_least(1),
+    "sampler_history_epochs": _between(1, 1000),
+    "checkpoint_minutes": _between(0, 10**6),
+    "checkpoints_kept": _between(1, 10**6),
 }
+_ANY: Rule = (lambda _: True), ""
 # They change nothing of what a run comes to, so they may change when it goes on.
 FREE_TO_CHANGE = ("checkpoint_minutes", "checkpoints_kept")
 
@@ -98,7 +97,7 @@ FREE_TO_CHANGE = ("checkpoint_minutes", "checkpoints_kept")
 def config_for(dataset: str) -> ConfigDict:
     """The settings in configs/<dataset>.py, or those of configs/default.py for any other TFDS dataset."""
     module = f"metaaug_tf.configs.{dataset}"
-    known = dataset.isidentifier() and importlib.util.find_spec(module) is not None
+    known = dataset.isidentifier() and dataset[0] != "_" and importlib.util.find_spec(module) is not None
     config = importlib.import_module(module if known else "metaaug_tf.configs.default").get_config()
     config.dataset = dataset
     return config
@@ -108,20 +107,23 @@ def check_config(config: Mapping[str, Any]) -> None:
     """Checks every setting before anything starts.
 
     Raises:
-        UserError: names all the settings that are out of their range, with what is allowed.
+        UserError: names all the settings that are missing, unknown, of another type or out of their range, with what
+            is allowed.
     """
-    faults = []
-    for key, (allowed, text) in RULES.items():
-        try:
-            fine = allowed(config[key])
-        except TypeError:
-            fine = False
-        if not fine:
-            faults.append(f"--config.{key}={config[key]} is not allowed: it is {text}")
-    if config["warmup_epochs"] >= config["epochs"] > 1:
-        faults.append(f"--config.warmup_epochs={config['warmup_epochs']} leaves nothing of {config['epochs']} epochs")
+    defaults = config_for("default").to_dict()
+    faults = [f"--config.{key} is missing" for key in sorted(set(defaults) - set(config))]
+    faults += [f"--config.{key} is not a setting" for key in sorted(set(config) - set(defaults))]
+    for key in sorted(set(config) & set(defaults)):
+        value, kind = config[key], type(defaults[key])
+        allowed, text = RULES.get(key, _ANY)
+        if not (type(value) is kind or (type(value), kind) == (int, float)):
+            faults.append(f"--config.{key}={value} is not allowed: it is of type {kind.__name__}")
+        elif not allowed(value):
+            faults.append(f"--config.{key}={value} is not allowed: it is {text}")
     if faults:
         raise UserError("\n".join(faults))
+    if config["warmup_epochs"] >= config["epochs"] > 1:
+        raise UserError(f"--config.warmup_epochs={config['warmup_epochs']} leaves nothing of {config['epochs']} epochs")
 
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

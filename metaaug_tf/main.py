@@ -177,7 +177,7 @@ def main() -> int:
     try:
         parse()
         run()
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"metaaug_tf: {error}", file=sys.stderr)
         return USAGE_ERROR
     except (Stopped, KeyboardInterrupt) as stopped:

@@ -113,17 +113,6 @@ def test_a_damaged_one_is_replaced_when_training_comes_by_again(tmp_path):
     assert folder.newest_whole().position == Position(1, 0)
 
 
-def test_a_pickle_in_a_checkpoint_is_not_loaded(tmp_path):
-    folder = CheckpointFolder(tmp_path)
-    write(folder, (0, 1))
-    path = tmp_path / folder.names()[0]
-    np.savez(path / "tensors.npz", **{"model/00000": np.array([{"a": 1}], dtype=object)})
-    sums = subprocess.run(["sha256sum", *FILES[:2]], cwd=path, capture_output=True, text=True, check=True).stdout
-    (path / "SHA256SUMS").write_text(sums)
-    with pytest.raises(ma.UserError, match="allow_pickle=False"):
-        folder.newest_whole()
-
-
 def test_a_half_written_one_is_not_seen_and_goes_away(tmp_path):
     folder = CheckpointFolder(tmp_path)
     write(folder, (0, 5))

@@ -48,8 +48,18 @@ def test_every_rule_is_of_a_setting_and_all_faults_are_told_at_once():
     assert set(RULES) <= set(config)
     with pytest.raises(ma.UserError) as caught:
         check_config({**config, "epochs": 0, "fill": 256, "policy": "best"})
-    for part in ("epochs=0", "at least 1", "fill=256", "from 0 to 255", *POLICIES):
+    for part in ("epochs=0", "from 1 to 999999", "fill=256", "from 0 to 255", *POLICIES):
         assert part in str(caught.value)
+
+
+def test_settings_that_no_command_line_gives_are_refused():
+    config = config_for("glyphs").to_dict()
+    del config["depth"]
+    with pytest.raises(ma.UserError) as caught:
+        check_config({**config, "epochs": 2.5, "flip": 1, "dataset": None, "model": ["conv_net"], "shell": "rm"})
+    for part in ("depth is missing", "shell is not a setting", "epochs=2.5", "flip=1", "type bool", "dataset=None"):
+        assert part in str(caught.value)
+    check_config({**config_for("glyphs").to_dict(), "learning_rate": 1})
 
 
 def test_difference_names_what_changed():

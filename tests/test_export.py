@@ -45,9 +45,9 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 
 
-def encoded(image, kind="PNG"):
+def encoded(image, kind="PNG", **options):
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, kind)
+    Image.fromarray(image).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -145,9 +145,25 @@ def jpeg_that_claims(width, height):
     return bytes(data)
 
 
+def jpeg_of_many_scans(count):
+    """A progressive JPEG whose last scan comes again and again; each costs as much as the whole image."""
+    data = encoded(np.zeros((8, 8, 3), np.uint8), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * (count - data.count(b"\xff\xda")) + data[-2:]
+
+
+def test_a_progressive_jpeg_is_decoded(task, images):
+    files = tf.constant([encoded(images[0], "JPEG", progressive=True), jpeg_of_many_scans(64)])
+    expected = np.stack([tf.io.decode_jpeg(file, channels=3) for file in files.numpy()])
+    by_pixels = task.signatures["serving_default"](images=tf.constant(expected))["probabilities"]
+    by_bytes = task.signatures["serving_bytes"](image_bytes=files)["probabilities"]
+    np.testing.assert_allclose(by_bytes, by_pixels, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (jpeg_of_many_scans(65), "at most 64 scans.*65"),
         (png_header(20000, 20000), "at most 16777216 pixels.*20000 20000"),
         (jpeg_that_claims(20000, 20000), "at most 16777216 pixels.*20000 20000"),
         (png_header(2**31 - 1, 2**31 - 1), "at most 16777216 pixels"),
@@ -159,7 +175,19 @@ def jpeg_that_claims(width, height):
         (png_header(8, 8), "(?i)png"),
         (b"\xff\xd8\xff\xe0garbage", "(?i)jpeg"),
     ],
-    ids=["huge png", "huge jpeg", "overflow", "empty side", "text", "empty", "start", "gif", "cut png", "cut jpeg"],
+    ids=[
+        "many scans",
+        "huge png",
+        "huge jpeg",
+        "overflow",
+        "empty side",
+        "text",
+        "empty",
+        "start",
+        "gif",
+        "cut png",
+        "cut jpeg",
+    ],
 )
 def test_bytes_that_are_no_image_or_too_large_a_one_are_refused(task, images, data, message):
     files = tf.constant([encoded(images[0]), data])

@@ -6,11 +6,15 @@ Importing this module doesn't import TensorFlow, so that settings can be checked
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from metaaug_tf.data import glyphs
 from metaaug_tf.data.examples import Dataset, Examples
 from metaaug_tf.data.splits import cut_dataset
 from metaaug_tf.data.variations import vary
 from metaaug_tf.errors import UserError
+
+_RESIZED_AT_ONCE = 1024  # as float32 in between
 
 
 def load_dataset(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
@@ -107,7 +111,7 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
     Raises:
         UserError: the numbers of the split can't be met.
     """
-    from metaaug_tf.data.images import fit_image  # here, because importing TensorFlow takes seconds
+    from metaaug_tf.data.images import check_memory, fit_image  # here, because importing TensorFlow takes seconds
 
     settings = dict(settings)
     families = _chosen_families(settings["families"])
@@ -115,6 +119,7 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
     settings["test_per_class"] = settings["test_per_class"] or glyphs.TEST_PER_CLASS
     if not (settings["validation_examples"] or settings["validation_fraction"]):
         settings["validation_per_class"] = settings["validation_per_class"] or glyphs.VALIDATION_PER_CLASS
+    names = glyphs.glyph_class_names(families)
     pools = []
     for pool in glyphs.POOLS:
         if settings[f"{pool}_per_class"] > glyphs.MOST_PER_CLASS:
@@ -122,16 +127,18 @@ def load_glyphs(settings: Mapping[str, Any]) -> Dataset:
                 f"--config.{pool}_per_class={settings[f'{pool}_per_class']}: glyphs draws at most "
                 f"{glyphs.MOST_PER_CLASS} images of a class."
             )
+        side = settings["image_size"] or glyphs.SIZE
+        check_memory(len(names) * settings[f"{pool}_per_class"], side, side, settings["channels"])
         drawn = glyphs.draw_glyphs(settings["seed"], pool, settings[f"{pool}_per_class"], families)
-        images = fit_image(drawn.images, settings["image_size"], settings["channels"])
-        pools.append(Examples(images.numpy(), drawn.labels))
+        blocks = np.split(drawn.images, range(_RESIZED_AT_ONCE, len(drawn.images), _RESIZED_AT_ONCE))
+        images = [fit_image(block, settings["image_size"], settings["channels"]).numpy() for block in blocks]
+        pools.append(Examples(np.concatenate(images), drawn.labels))
     train, test = pools
-    names = glyphs.glyph_class_names(families)
     return cut_dataset(train, test, names, settings, glyphs.glyph_families(families))
 
 
 def _chosen_families(text: str) -> list[str]:
     families = [name.strip() for name in text.split(",")]
-    if not set(families) <= set(glyphs.FAMILIES):
-        raise UserError(f"--config.families={text}: some of {','.join(glyphs.FAMILIES)}, separated by commas.")
+    if not set(families) <= set(glyphs.FAMILIES) or len(set(families)) < len(families):
+        raise UserError(f"--config.families={text}: some of {','.join(glyphs.FAMILIES)}, each once, between commas.")
     return families

@@ -20,6 +20,7 @@ from metaaug_tf.errors import UserError
 # Which splits are the training and the test set where this isn't plainly "train" and "test" (or else
 # "validation"); with None the test set is cut from the first.
 DEFAULT_SPLITS = {"omniglot": ("train+test", None), "imagenet2012": ("train", "validation")}
+_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]+)?(:[\d*.]+)?", re.ASCII)
 DOWNLOAD_HOSTS = ("https://storage.googleapis.com", "https://github.com")
 
 
@@ -86,6 +87,11 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     Raises:
         UserError: unknown name, config or version (nearest names listed).
     """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"--dataset={name} is not the name of a dataset: NAME, NAME/CONFIG or NAME/CONFIG:VERSION. Datasets of "
+            "communities (COMMUNITY:NAME) are not read: they come with code."
+        )
     try:
         with _quiet_tfds():
             return tfds.builder(name, data_dir=data_dir)

@@ -25,7 +25,7 @@ def check_name(name: str) -> int:
 
 def check_images(images, rank: int) -> tf.Tensor:
     """Images as a tensor, once they are uint8, of the given rank (3 or 4) and of 1 or 3 channels; else ValueError."""
-    images = tf.convert_to_tensor(images)
+    images = _tensor(images, "images")
     layout = "[H, W, C]" if rank == 3 else "[B, H, W, C]"
     if images.dtype != tf.uint8:
         raise ValueError(f"images must be uint8, got {images.dtype.name}; scale to 0..255 and cast first")
@@ -40,35 +40,47 @@ def check_images(images, rank: int) -> tf.Tensor:
 
 def check_magnitudes(magnitudes, shape) -> tf.Tensor:
     """Magnitudes as float32 of the given shape within [-10, 10]."""
-    magnitudes = _as_tensor(magnitudes, tf.float32, "magnitudes", shape)
+    magnitudes = _tensor(magnitudes, "magnitudes")
+    if not (magnitudes.dtype.is_floating or magnitudes.dtype.is_integer):
+        raise ValueError(f"magnitudes must be numbers, got {magnitudes.dtype.name}")
+    magnitudes = _with_shape(tf.cast(magnitudes, tf.float32), "magnitudes", shape)
     allowed = tf.reduce_all(tf.abs(magnitudes) <= MAX_MAGNITUDE)
     return _checked(magnitudes, allowed, "magnitudes must be numbers in [-10, 10]")
 
 
 def check_pairs(pairs, shape) -> tf.Tensor:
     """Operation pairs as int32 of the given shape within 0..13."""
-    pairs = tf.convert_to_tensor(pairs)
-    if not pairs.dtype.is_integer:
-        raise ValueError(f"pairs must be integers, got {pairs.dtype.name}")
-    pairs = _as_tensor(pairs, tf.int32, "pairs", shape)
+    pairs = _with_shape(_integers(pairs, "pairs must be integers"), "pairs", shape)
     allowed = tf.reduce_all((pairs >= 0) & (pairs < len(OPERATIONS)))
-    return _checked(pairs, allowed, f"pairs must be positions 0 to {len(OPERATIONS) - 1} in OPERATIONS")
+    pairs = _checked(pairs, allowed, f"pairs must be positions 0 to {len(OPERATIONS) - 1} in OPERATIONS")
+    return tf.cast(pairs, tf.int32)
 
 
 def checked_fill(fill) -> tf.Tensor:
     """The fill value as a uint8 scalar, once it is an integer in 0..255."""
     if isinstance(fill, int) and 0 <= fill <= 255:
         return tf.constant(fill, tf.uint8)
-    fill = tf.convert_to_tensor(fill)
-    if not fill.dtype.is_integer:
-        raise ValueError(f"fill must be an integer in 0..255, got {fill.dtype.name}")
-    fill = _as_tensor(fill, tf.int32, "fill", [])
+    fill = _with_shape(_integers(fill, "fill must be an integer in 0..255"), "fill", [])
     fill = _checked(fill, (fill >= 0) & (fill <= 255), "fill must be an integer in 0..255")
     return tf.cast(fill, tf.uint8)
 
 
-def _as_tensor(values, dtype, name, shape):
-    values = tf.cast(tf.convert_to_tensor(values), dtype)
+def _tensor(values, name: str) -> tf.Tensor:
+    try:
+        return tf.convert_to_tensor(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} can't be made a tensor: {error}") from error
+
+
+def _integers(values, message: str) -> tf.Tensor:
+    """As int64, in which no value of a narrower type becomes another one; of uint64 the large become negative."""
+    values = _tensor(values, message.split()[0])
+    if not values.dtype.is_integer:
+        raise ValueError(f"{message}, got {values.dtype.name}")
+    return tf.cast(values, tf.int64)
+
+
+def _with_shape(values: tf.Tensor, name: str, shape) -> tf.Tensor:
     if not values.shape.is_compatible_with(shape):
         raise ValueError(f"{name} must have shape {list(shape)}, got {values.shape}")
     return values

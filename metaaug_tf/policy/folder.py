@@ -1,12 +1,18 @@
-"""The learned policy as a readable folder: the sampler's table, the network's weights and its settings."""
+"""The learned policy as a readable folder: the sampler's table, the network's weights and its settings.
 
-import json
+The files are data, and whoever wrote them is not trusted: JSON that is checked, and weights that are read only after
+their checksum and sizes have been compared.
+"""
+
+import operator
+import warnings
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.files import write_json
+from metaaug_tf.files import read_json, sha256_of, write_json, written_aside
 from metaaug_tf.ops.table import OPERATIONS
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.transform import EMBEDDING_SIZE
@@ -15,6 +21,8 @@ FORMAT_VERSION = 1
 SAMPLER_FILE, SETTINGS_FILE, WEIGHTS_FILE = "sampler.json", "policy.json", "network.weights.h5"
 # Six decimals resolve a thousandth of the uniform probability 1/196.
 _DECIMALS = 6
+# What the whole numbers of policy.json may be.
+_RANGES = {"fill": (0, 255), "hidden_units": (1, 2**16), "feature_width": (1, 2**24)}
 
 
 def write_sampler(folder: Path, probabilities: np.ndarray, epoch: int) -> None:
@@ -26,7 +34,11 @@ def write_sampler(folder: Path, probabilities: np.ndarray, epoch: int) -> None:
         epoch: whose images the table draws; the history's rows of this and later epochs are written anew.
     """
     path = folder / SAMPLER_FILE
-    history = read_sampler(folder)["history"] if path.is_file() else []
+    try:
+        history = read_sampler(folder).get("history", []) if path.is_file() else []
+    except UserError as error:  # no reason to end a training
+        warnings.warn(f"{error}; it is written anew, without how the table moved before", stacklevel=2)
+        history = []
     table = np.round(probabilities.astype(float), _DECIMALS).tolist()
     history = [row for row in history if row[0] < epoch] + [[epoch, table]]
     value = {
@@ -48,8 +60,9 @@ def read_sampler(folder: Path) -> dict:
     value = _read_json(path)
     try:
         operations, table = tuple(value["operations"]), np.asarray(value["probabilities"], float)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a sampler's table: {error}") from error
+        history = [(operator.index(epoch), np.asarray(past, float)) for epoch, past in value.get("history", [])]
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"{path} is not a sampler's table: {error!r}") from error
     if operations != tuple(OPERATIONS):
         unknown = [name for name in operations if name not in OPERATIONS]
         raise UserError(
@@ -57,9 +70,14 @@ def read_sampler(folder: Path) -> dict:
             + (f", of which this package has no {', '.join(map(str, unknown))}" if unknown else "")
             + f"; this package reads tables of the operations {', '.join(OPERATIONS)}, in this order"
         )
-    if table.shape != (len(OPERATIONS),) * 2 or not np.isfinite(table).all() or (table < 0).any() or not table.any():
+    if not all(map(_is_distribution, [table, *(past for _, past in history)])):
         raise UserError(f"{path}: probabilities must be a table of 14 x 14 numbers, not negative and not all zero")
     return value
+
+
+def _is_distribution(table: np.ndarray) -> bool:
+    """Whether it is [14, 14] of numbers that are not negative and have a sum above zero."""
+    return table.shape == (len(OPERATIONS),) * 2 and bool((table >= 0).all()) and 0 < table.sum() < np.inf
 
 
 def write_policy(folder: Path, fill: int, network: PolicyNetwork | None) -> None:
@@ -72,21 +90,30 @@ def write_policy(folder: Path, fill: int, network: PolicyNetwork | None) -> None
     """
     settings: dict = {"version": FORMAT_VERSION, "fill": fill}
     if network is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        network.save_weights(folder / WEIGHTS_FILE)
-        feature_width = network.sample_branch.kernel.shape[0]
-        settings |= {"hidden_units": network.hidden_units, "head": network.head, "feature_width": feature_width}
+        with written_aside(folder / WEIGHTS_FILE) as aside:
+            network.save_weights(aside)
+        settings |= {
+            "hidden_units": network.hidden_units,
+            "head": network.head,
+            "feature_width": network.sample_branch.kernel.shape[0],
+            "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
+        }
     write_json(folder / SETTINGS_FILE, settings)
 
 
 def read_settings(folder: Path) -> dict:
-    """The content of policy.json, version checked; empty where the folder has none, as during training.
+    """The content of policy.json, checked; empty where the folder has none, as during training.
 
     Raises:
         UserError: it is damaged or of another version.
     """
     path = Path(folder) / SETTINGS_FILE
-    return _read_json(path) if path.is_file() else {}
+    settings = _read_json(path) if path.is_file() else {}
+    for key, (low, high) in _RANGES.items():
+        value = settings.get(key, low)
+        if type(value) is not int or not low <= value <= high:
+            raise UserError(f"{path}: {key} must be a whole number from {low} to {high}, not {value!r}")
+    return settings
 
 
 def read_network(folder: Path) -> PolicyNetwork:
@@ -102,20 +129,36 @@ def read_network(folder: Path) -> PolicyNetwork:
             "--policy=metaaugment leaves one"
         )
     try:
+        _check_weights(path, settings)
         network = PolicyNetwork(settings["hidden_units"], settings["head"])
         network(np.zeros((1, settings["feature_width"]), np.float32), np.zeros((1, EMBEDDING_SIZE), np.float32))
         network.load_weights(path)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} can't be read as the network that {SETTINGS_FILE} describes: {error}") from error
     return network
+
+
+def _check_weights(path: Path, settings: dict) -> None:
+    """ValueError unless the file is as it was written and all sizes are what the file has room for.
+
+    Folders written before there were checksums have none. Links, external and virtual data are refused by Keras.
+    """
+    if settings.get("weights_sha256", (found := sha256_of(path))) != found:
+        raise ValueError(f"its checksum is not the one in {SETTINGS_FILE}, so it is damaged or of another policy")
+    there = path.stat().st_size
+    claimed = [4 * settings["hidden_units"] * settings["feature_width"]]
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: claimed.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+    if max(claimed) > there:
+        raise ValueError(f"arrays of {max(claimed)} bytes are not in a file of {there} bytes")
 
 
 def _read_json(path: Path) -> dict:
     """A JSON object of this format's version; UserError for anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         version = value["version"]
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is not a policy folder: it has no {path.name}") from error

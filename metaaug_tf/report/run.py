@@ -2,8 +2,6 @@
 
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from metaaug_tf.arrays import read_arrays
 from metaaug_tf.errors import UserError
+from metaaug_tf.files import read_json
 
 LEARNING_POLICY = "metaaugment"
+# 2048 images of 700 x 700 pixels; a small file may claim any amount.
+_MOST_OBSERVED_BYTES = 2**32
 _PARTS = ("config.json", "metrics.jsonl", "summary.json")
 
 
@@ -155,12 +157,12 @@ def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
         return None
     try:
         return parse(path)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _json_object(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError("not a JSON object")
     return found
@@ -203,9 +205,9 @@ def _sampler(path: Path) -> Sampler:
 
 
 def _observations(path: Path) -> Observations:
-    with np.load(path, allow_pickle=False) as found:
-        images, pairs, magnitudes = found["images"], found["pairs"], found["magnitudes"]
-        weights, labels = found["weights"].astype(np.float64), found["labels"]
+    found = read_arrays(path, _MOST_OBSERVED_BYTES)
+    images, pairs, magnitudes = found["images"], found["pairs"], found["magnitudes"]
+    weights, labels = found["weights"].astype(np.float64), found["labels"]
     count = len(weights)
     shapes_fit = pairs.shape == magnitudes.shape == (count, 2) and weights.shape == labels.shape == (count,)
     if not shapes_fit or images.ndim != 4 or len(images) != count or images.dtype != np.uint8:

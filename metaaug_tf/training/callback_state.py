@@ -65,24 +65,39 @@ def read_callbacks(callbacks: Sequence) -> tuple[list[dict[str, Any]], dict[str,
 def write_callbacks(callbacks: Sequence, facts: Sequence[dict[str, Any]], arrays) -> None:
     """Gives callbacks the state that `read_callbacks` found in callbacks of the same kinds.
 
+    Nothing else of a Keras callback is set, whatever the facts hold: not the path that ModelCheckpoint writes to.
+
     Raises:
-        UserError: there were others.
+        UserError: there were others, or their state is not what such callbacks have.
     """
-    before, now = [fact["kind"] for fact in facts], [type(callback).__name__ for callback in callbacks]
+    try:
+        before = [str(fact["kind"]) for fact in facts]
+        states = [_whole_state(number, fact["state"], arrays) for number, fact in enumerate(facts)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint's state of callbacks can't be used: {error!r}") from error
+    now = [type(callback).__name__ for callback in callbacks]
     if before != now:
         raise UserError(
             f"the run was started with the callbacks {', '.join(before) or 'none'} (of those that hold state), now "
             f"there are {', '.join(now) or 'none'}; give the same ones in the same order"
         )
-    for number, (callback, fact) in enumerate(zip(callbacks, facts, strict=True)):
-        state = dict(fact["state"])
-        count = state.pop("weights_kept", None)
-        if count is not None:
-            state["best_weights"] = [arrays[_array_name(number, i)] for i in range(count)]
-        if _attributes_of(callback) is None:
+    for callback, state in zip(callbacks, states, strict=True):
+        names = _attributes_of(callback)
+        if names is not None and {*names, "best_weights"} != {*state, "best_weights"}:  # which may be None
+            raise UserError(f"the checkpoint holds {sorted(state)} of {type(callback).__name__}, not {sorted(names)}")
+        if names is None:
             callback.set_state(state)
         else:
             vars(callback).update(state)
+
+
+def _whole_state(number: int, state: dict[str, Any], arrays) -> dict[str, Any]:
+    """What read_callbacks took apart."""
+    state = dict(state)
+    count = state.pop("weights_kept", None)
+    if count is not None:
+        state["best_weights"] = [arrays[_array_name(number, i)] for i in range(count)]
+    return state
 
 
 def _attributes_of(callback) -> tuple[str, ...] | None:

@@ -69,12 +69,16 @@ class Checkpoints(keras.callbacks.Callback):
         saved = self._folder.newest_whole()
         if saved is None:
             return False
-        if saved.facts["digest"] != self._digest:
+        if saved.facts.get("digest") != self._digest:
             raise UserError(
                 f"the checkpoints in {self._folder.path} were written with other settings; choose another --workdir"
             )
         write_state(self.model, saved.tensors, with_metrics=False)
-        self.position, self.stopped_early, self._pending = saved.position, saved.facts["stopped_early"], saved
+        self.position, self.stopped_early, self._pending = (
+            saved.position,
+            saved.facts.get("stopped_early") is True,
+            saved,
+        )
         return True
 
     def save(self) -> None:
@@ -105,7 +109,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Gives callbacks their state back, after their own beginning."""
         if self._pending is not None:
-            write_callbacks(self._stateful, self._pending.facts["callbacks"], self._pending.tensors)
+            write_callbacks(self._stateful, self._pending.facts.get("callbacks", ()), self._pending.tensors)
         self._written_at = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -114,7 +118,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._steps_before = self.position.step
         if self._pending is not None and self.position.step:
             write_state(self.model, self._pending.tensors, with_metrics=True)
-            write_callbacks(self._stateful, self._pending.facts["callbacks"], self._pending.tensors)
+            write_callbacks(self._stateful, self._pending.facts.get("callbacks", ()), self._pending.tensors)
         self._pending = None
 
     def on_train_batch_end(self, batch, logs=None):

@@ -6,13 +6,11 @@ A checkpoint is a folder EPOCH-STEP with
     SHA256SUMS       of both, as `sha256sum -c` reads it
 """
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import warnings
-import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from metaaug_tf.arrays import read_arrays
 from metaaug_tf.errors import UserError
+from metaaug_tf.files import read_json, sha256_of
 
 TENSORS_FILE, FACTS_FILE, SUMS_FILE = "tensors.npz", "checkpoint.json", "SHA256SUMS"
 _NAME = re.compile(r"\d{6}-\d{9}")
@@ -98,7 +98,7 @@ class CheckpointFolder:
                 _to_disk(file)
             facts = {**saved.facts, "epoch": saved.position.epoch, "step": saved.position.step}
             _write_durably(aside / FACTS_FILE, json.dumps(facts, indent=1, default=float))
-            sums = [f"{_sha256(aside / name)}  {name}\n" for name in (TENSORS_FILE, FACTS_FILE)]
+            sums = [f"{sha256_of(aside / name)}  {name}\n" for name in (TENSORS_FILE, FACTS_FILE)]
             _write_durably(aside / SUMS_FILE, "".join(sums))
             shutil.rmtree(final, ignore_errors=True)  # only a damaged one can be there
             os.replace(aside, final)
@@ -152,18 +152,17 @@ def read_checkpoint(folder: Path) -> Saved:
         lines = (folder / SUMS_FILE).read_text(encoding="ascii").splitlines()
         wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         for name in (TENSORS_FILE, FACTS_FILE):
-            if _sha256(folder / name) != wanted[name]:
+            if sha256_of(folder / name) != wanted[name]:
                 raise _Damaged(f"the checksum of {name} differs")
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
-        with np.load(folder / TENSORS_FILE, allow_pickle=False) as tensors:
-            return Saved(Position(facts["epoch"], facts["step"]), dict(tensors), facts)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        facts = read_json(folder / FACTS_FILE)
+        position = Position(facts["epoch"], facts["step"])
+        if position.folder_name != folder.name:
+            raise _Damaged(f"it is that of {position.folder_name}")
+        # Arrays are stored as they are, not compressed, so they take no more memory than the file has bytes.
+        tensors = read_arrays(folder / TENSORS_FILE, (folder / TENSORS_FILE).stat().st_size)
+        return Saved(position, tensors, facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_durably(path: Path, text: str) -> None:

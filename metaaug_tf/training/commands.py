@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from metaaug_tf.config import config_digest
+from metaaug_tf.config import check_config, config_digest
 from metaaug_tf.data.examples import Dataset
 from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset, training_dataset
 from metaaug_tf.data.sources import load_dataset
@@ -184,6 +184,7 @@ def _restored(workdir: Path, data_dir: str | None) -> tuple[MetaAugment, Dataset
     """The model of a run as its newest checkpoint left it, and its data."""
     run = RunFolder(workdir)
     config = run.read_config()
+    check_config(config)  # anything may be in a file
     data = load_dataset(config, data_dir)
     model = build_model(config, len(data.class_names), data.train.image_shape, 1)
     if not Checkpoints(model, run.checkpoints, digest=config_digest(config)).restore():

@@ -33,32 +33,40 @@ def write_state(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metri
         with_metrics: also those of the epoch under way; needs `model.build_metrics` first.
 
     Raises:
-        UserError: a variable is missing or has another shape; nothing is changed then.
+        UserError: a variable is missing or has another shape or dtype; nothing is changed then.
     """
     check_state(model, arrays, with_metrics)
     for name, variable in _chosen_variables(model, with_metrics).items():
-        array = arrays[name]
-        # NumPy stores types it does not know (bfloat16) as bare bytes.
-        variable.assign(array.view(tf.as_dtype(variable.dtype).as_numpy_dtype) if array.dtype.kind == "V" else array)
+        variable.assign(arrays[name].view(_numpy_dtype(variable)))
 
 
 def check_state(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool = False) -> None:
     """Refuses arrays that are not those of a model of the same structure.
 
     Raises:
-        UserError: names the first variable that is missing, has another shape or is too many.
+        UserError: names the first variable that is missing, has another shape or dtype, or is too many.
     """
     variables = _chosen_variables(model, with_metrics)
     for name, variable in variables.items():
-        if name not in arrays or arrays[name].shape != tuple(variable.shape):
-            found = f"shape {arrays[name].shape}" if name in arrays else "nothing"
+        if name not in arrays or not _fits(arrays[name], variable):
+            found = f"shape {arrays[name].shape} of {arrays[name].dtype}" if name in arrays else "nothing"
             raise UserError(
                 f"the checkpoint is of another model or optimizer: for {name} ({variable.path}) of shape "
-                f"{tuple(variable.shape)} it holds {found}"
+                f"{tuple(variable.shape)} of {variable.dtype} it holds {found}"
             )
     groups = {name.split("/")[0] for name in variables}
     if more := sorted(name for name in arrays if name.split("/")[0] in groups and name not in variables):
         raise UserError(f"the checkpoint is of another model or optimizer: it also holds {more[0]}")
+
+
+def _fits(array: np.ndarray, variable: keras.Variable) -> bool:
+    dtype = _numpy_dtype(variable)
+    # NumPy stores types it does not know (bfloat16) as bare bytes.
+    return array.shape == tuple(variable.shape) and array.dtype in (dtype, np.dtype((np.void, dtype.itemsize)))
+
+
+def _numpy_dtype(variable: keras.Variable) -> np.dtype:
+    return np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)
 
 
 def networks_are_finite(model: MetaAugment) -> bool:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.pipeline import Augmentation, augment
 from metaaug_tf.data.stream import StreamedExamples
+from metaaug_tf.files import written_aside
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.transform import transformation_embedding
 
@@ -62,5 +63,6 @@ def observe_policy(
 
 
 def write_observations(path: Path, observations: dict[str, np.ndarray]) -> None:
-    """Writes the arrays as a compressed .npz without pickled objects."""
-    np.savez_compressed(path, allow_pickle=False, **observations)
+    """Writes the arrays as a compressed .npz without pickled objects, whole or not at all."""
+    with written_aside(path) as aside:
+        np.savez_compressed(aside, allow_pickle=False, **observations)

@@ -1,6 +1,5 @@
 """A run is a folder: where its files are, and who may write there."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Any
 
 from metaaug_tf.config import describe_difference
 from metaaug_tf.errors import UserError
-from metaaug_tf.files import write_json
+from metaaug_tf.files import ASIDE_PREFIX, read_json, write_json
 from metaaug_tf.training.lock import LOCK_FILE, locked
 
 
@@ -40,7 +39,7 @@ class RunFolder:
         """
         try:
             present = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
-            present = [name for name in present if name != LOCK_FILE]
+            present = [name for name in present if name != LOCK_FILE and not name.startswith(ASIDE_PREFIX)]
         except OSError as error:
             raise self._unusable(error) from error
         if self.config.name in present:
@@ -95,6 +94,9 @@ class RunFolder:
         if not self.config.is_file():
             raise UserError(f"{self.path} is not a run folder: it has no {self.config.name}")
         try:
-            return json.loads(self.config.read_text(encoding="utf-8"))
+            config = read_json(self.config)
         except (OSError, ValueError) as error:
             raise UserError(f"{self.config} can't be read: {error}") from error
+        if not isinstance(config, dict):
+            raise UserError(f"{self.config} can't be read: it is not a JSON object")
+        return config

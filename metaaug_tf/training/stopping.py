@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: the first asks to stop after the step under way, the second stops at once."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -49,20 +50,20 @@ class StopRequest:
 
     def __enter__(self):
         """Takes over the handlers; only in the main thread, as Python demands."""
-        self._read, write = os.pipe()
-        os.set_blocking(write, False)
-        self._write = write
-        self._handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
-        self._wakeup = signal.set_wakeup_fd(write)
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
         self._thread = threading.Thread(target=self._watch, args=(self._read,), daemon=True)
         self._thread.start()
+        # In this order no signal is lost: one in between still ends the command.
+        self._wakeup = signal.set_wakeup_fd(self._write)
+        self._handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         return self
 
     def __exit__(self, *_):
         """Gives the handlers back."""
-        signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
         os.close(self._write)
         self._thread.join()
         os.close(self._read)
@@ -75,4 +76,5 @@ class StopRequest:
             if self._number is not None:
                 os._exit(128 + number)  # checkpoints are written aside, so nothing half done is left
             self._number = number
-            print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone; the next signal must still count
+                print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)
