@@ -91,7 +91,7 @@ RULES: dict[str, Rule] = {
     "checkpoints_kept": _at_least(1),
 }
 # They change nothing of what a run comes to, so they may change when it goes on.
-FREE_TO_CHANGE = ("checkpoint_minutes", "checkpoints_kept")
+FREE_TO_CHANGE = ("checkpoint_minutes", "checkpoints_kept", "data_service")
 
 
 def config_for(dataset: str) -> ConfigDict:
