@@ -1,7 +1,7 @@
 """The embedded dataset `glyphs`: small drawings of three families, made by numpy from a seed.
 
 - `shape`: stroke characters told apart by their shape; colour says nothing, a moderate turn changes nothing.
-- `hue`: filled blobs told apart by colour alone, its hue and whether it is pale or vivid; form and place say nothing,
+- `hue`: filled blobs told apart by colour alone, its hue and how vivid it is; form and place say nothing,
   all colours are equally bright, and the paper has the same colour, so that nothing in the image is white or grey.
 - `angle`: bars told apart by the bar's angle alone; colour, length and place say nothing.
 
@@ -35,8 +35,8 @@ COLOUR_NOISE_DEVIATION = 0.01  # per channel; small, or the noise would tell how
 SHIFT_JITTER = 4.0  # pixels, each way
 SHAPE_POINT_DEVIATION = 0.2  # of a stroke's control points; 1 is half a character's height
 SHAPE_ANGLE_JITTER = 25.0  # degrees
-HUE_DEVIATION = 0.03  # in turns; there are HUE_CLASSES / 2 hues
-HUE_SATURATIONS = ((0.12, 0.25), (0.36, 0.65))  # of pale and of vivid colours
+HUE_DEVIATION = 0.05  # in turns; there are HUE_CLASSES / 3 hues
+HUE_SATURATIONS = ((0.12, 0.17), (0.25, 0.35), (0.5, 0.65))  # each hue is there in all three
 ANGLE_DEVIATION = 3.2  # degrees; classes are 180 / ANGLE_CLASSES apart
 
 # Looks. Sizes in pixels, colours as Rec.601 luminance and as saturation, 0..1; each drawn between the two.
