@@ -69,7 +69,8 @@ def get_config() -> ConfigDict:
             "weighting": "learned",  # equal, shuffled: for comparison, the weights do not count in training
             "sampler_epsilon": 0.1,
             "sampler_history_epochs": 5,
-            # Run. Both settings of checkpoints may change when a run goes on.
+            # Run. The settings of checkpoints and data_service may change when a run goes on.
+            "data_service": "",  # HOST:PORT,HOST2:PORT of tf.data services that make the batches (data/service.py)
             "checkpoint_minutes": 10.0,  # 0: after every step
             "checkpoints_kept": 3,
             "jit_compile": "auto",

@@ -91,7 +91,7 @@ RULES: dict[str, Rule] = {
 }
 _ANY: Rule = (lambda _: True), ""
 # They change nothing of what a run comes to, so they may change when it goes on.
-FREE_TO_CHANGE = ("checkpoint_minutes", "checkpoints_kept")
+FREE_TO_CHANGE = ("checkpoint_minutes", "checkpoints_kept", "data_service")
 
 
 def config_for(dataset: str) -> ConfigDict:

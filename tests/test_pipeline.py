@@ -29,6 +29,12 @@ def make(sampler, seed=3, policy="metaaugment", **kwargs):
     )
 
 
+def one_pair_only(first, second):
+    table = np.zeros((14, 14), np.float32)
+    table[first, second] = 1.0
+    return table
+
+
 def test_epoch_goes_through_the_training_set_once_without_the_short_last_batch():
     sampler = ma.PairSampler()
     dataset = make(sampler)
@@ -78,9 +84,7 @@ def test_first_step_skips_batches_and_changes_nothing_else():
 def test_the_table_is_read_when_an_epoch_starts():
     sampler = ma.PairSampler()
     dataset = make(sampler)
-    table = np.zeros((14, 14), np.float32)
-    table[13, 12] = 1.0
-    sampler.probabilities.assign(table)
+    sampler.probabilities.assign(one_pair_only(13, 12))
     for inputs, _ in batches(dataset):
         np.testing.assert_array_equal(inputs["pairs"], [[13, 12]] * 4)
 

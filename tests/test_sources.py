@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from metaaug_tf.data import glyphs, tfds_source
@@ -286,19 +285,3 @@ def test_cifar10_part_and_its_memory_bound():
     assert data.class_names[:2] == ("airplane", "automobile")
     with pytest.raises(UserError, match="60000 images of 400 x 400 x 3 take 27 GiB"):
         load_dataset(SETTINGS | {"dataset": "cifar10", "image_size": 400}, str(PREPARED))
-
-
-def test_features_that_are_not_an_image_and_a_class_are_listed(tmp_path):
-    class Boxes:
-        name = "boxes"
-
-        class info:
-            features = tfds_source.tfds.features.FeaturesDict(
-                {
-                    "image": tfds_source.tfds.features.Image(shape=(4, 4, 3)),
-                    "objects": tfds_source.tfds.features.Sequence({"label": tf.int64}),
-                }
-            )
-
-    with pytest.raises(UserError, match=r"(?s)boxes can't be used: .*'objects'"):
-        tfds_source.check_features(Boxes)

@@ -90,7 +90,7 @@ def test_train_examples_and_a_single_split(load):
     assert (len(data.train), len(data.validation), len(data.test)) == (32, 8, 10)
 
 
-def epoch(data, number, seed=3, batch_size=8, **kwargs):
+def epoch(data, number, seed=3, batch_size=8, data_service="", **kwargs):
     sampler = ma.PairSampler()
     sampler.epoch.assign(number)
     dataset = ma.training_dataset(
@@ -101,6 +101,7 @@ def epoch(data, number, seed=3, batch_size=8, **kwargs):
         validation_batch_size=4,
         seed=seed,
         augmentation=ma.Augmentation(policy="none", padding=0, flip=False, **kwargs),
+        data_service=data_service,
     )
     return dataset, [(inputs["images"].numpy(), labels.numpy()) for inputs, labels in dataset]
 

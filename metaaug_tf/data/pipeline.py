@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.in_memory import InMemory, shuffled_passes
+from metaaug_tf.data.service import addresses_in, map_elsewhere
 from metaaug_tf.data.stream import StreamedExamples
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops import apply_pairs
@@ -54,6 +55,7 @@ def training_dataset(
     first_step: int = 0,
     classes: int | None = None,
     augmentation: Augmentation = Augmentation(),
+    data_service: str = "",
 ) -> tf.data.Dataset:
     """One epoch of batches for MetaAugment.fit, drawn anew each time it is iterated.
 
@@ -71,6 +73,8 @@ def training_dataset(
         first_step: leaves out the epoch's first steps (by index, nothing is decoded), to go on after a restart.
         classes: number of classes; where given, labels beyond it are refused.
         augmentation: what is done to training images.
+        data_service: tf.data services that make the batches instead of this process, as HOST:PORT,HOST2:PORT (see
+            data/service.py); the batches are the same.
 
     Returns:
         Finite dataset with a known number of (inputs, labels): inputs holds images uint8 [B, H, W, C], pairs int32
@@ -79,7 +83,7 @@ def training_dataset(
 
     Raises:
         UserError: a batch larger than the training set, an empty set, images that are not uint8, labels that are
-            no class.
+            no class, a service that does not answer.
     """
     for examples in (train, validation):
         if isinstance(examples, Examples):
@@ -89,30 +93,29 @@ def training_dataset(
     validation_batch_size = min(validation_batch_size, len(validation))
     source = InMemory(train) if isinstance(train, Examples) else train
     judges = [tf.constant(array) for array in (validation.images, validation.labels)]
-    times = augmentation.transforms_per_sample
+    times, services = augmentation.transforms_per_sample, addresses_in(data_service)
 
     def epoch_of_batches(_):
-        epoch = sampler.epoch.value
+        epoch, probabilities = (tf.convert_to_tensor(part.value) for part in (sampler.epoch, sampler.probabilities))
         order = source.order(seed * _ORDERS + _TRAIN_ORDER, epoch, steps, batch_size)
         key = seed * _ORDERS + _VALIDATION_ORDER
         validation_order = shuffled_passes(len(validation), steps, validation_batch_size, key, epoch)
         both = tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(validation_order)))
-        return both.map(lambda batch, v: (epoch, sampler.probabilities.value, batch, v))
+        batches = both.map(lambda batch, v: (epoch, probabilities, batch, v)).skip(first_step)
+        return map_elsewhere(batches, load, services) if services else batches
 
     def load(epoch, probabilities, batch, validation_indices):
         draws, images, labels = source.load(batch, times, seed, epoch)
         images, pairs, magnitudes = augment(images, draws, seed, epoch, probabilities, augmentation)
-        inputs = {
-            "images": images,
-            "pairs": pairs,
-            "magnitudes": magnitudes,
-            "validation_images": tf.gather(judges[0], validation_indices),
-            "validation_labels": tf.gather(judges[1], validation_indices),
-        }
-        return inputs, labels
+        return {"images": images, "pairs": pairs, "magnitudes": magnitudes}, labels, validation_indices
 
-    batches = tf.data.Dataset.range(1).flat_map(epoch_of_batches).skip(first_step)
-    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def join(inputs, labels, validation_indices):
+        chosen = (tf.gather(array, validation_indices) for array in judges)
+        return {**inputs, **dict(zip(("validation_images", "validation_labels"), chosen, strict=True))}, labels
+
+    batches = tf.data.Dataset.range(1).flat_map(epoch_of_batches)
+    for make in [join] if services else [load, join]:
+        batches = batches.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.apply(tf.data.experimental.assert_cardinality(steps - first_step)).prefetch(2)
 
 

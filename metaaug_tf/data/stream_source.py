@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from metaaug_tf.data.examples import Dataset
 from metaaug_tf.data.images import check_memory
 from metaaug_tf.data.stream import StreamedExamples
-from metaaug_tf.data.tfds_source import check_features, choose_splits, class_names, prepared_builder
+from metaaug_tf.data.tfds_source import check_features, check_labels, choose_splits, class_names, prepared_builder
 from metaaug_tf.errors import UserError
 
 # Settings that need every label or every image at hand.
@@ -29,11 +30,13 @@ def load_stream(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
         data_dir: where TFDS keeps prepared datasets, None for its own default.
 
     Raises:
-        UserError: as `load_tfds`; or images that aren't JPEG, or a setting that needs all images in memory.
+        UserError: as `load_tfds`; or images that aren't JPEG, classes whose number isn't known without reading
+            everything, or a setting that needs all images in memory.
     """
     _check_settings(settings)
     builder = prepared_builder(settings["dataset"], data_dir)
     check_features(builder)
+    _check_classes_are_known(builder)
     splits = choose_splits(builder, settings["split"])
     sets = [list(builder.info.splits[split].file_instructions) for split in splits]
     _check_jpeg(builder.name, sets[0])
@@ -49,8 +52,11 @@ def load_stream(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
     train, validation, test = (
         StreamedExamples(files, builder.info.features, settings["image_size"]) for files in (train, validation, sets[1])
     )
+    judges = validation.head(held_out)
+    for split, labels in ((splits[0], judges.labels), (splits[-1], test.head(1).labels)):
+        check_labels(builder, split, labels)
     names = class_names(builder, np.arange(builder.info.features["label"].num_classes))
-    return Dataset(train, validation.head(held_out), test, names)
+    return Dataset(train, judges, test, names)
 
 
 def cut_files(files: Sequence[FileInstruction], start: int, stop: int) -> list[FileInstruction]:
@@ -87,6 +93,14 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         raise UserError(
             f"--config.stream=True needs colour (--config.channels=3) and --config.image_size above 0, "
             f"not channels {settings['channels']} and image_size {settings['image_size']}"
+        )
+
+
+def _check_classes_are_known(builder: tfds.core.DatasetBuilder) -> None:
+    if not isinstance(builder.info.features["label"], tfds.features.ClassLabel):
+        raise UserError(
+            f"{builder.name}: its labels are plain numbers, {builder.info.features['label']}, and how many classes "
+            "there are can't be known without reading everything; --config.stream=False does"
         )
 
 

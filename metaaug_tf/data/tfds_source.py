@@ -226,9 +226,21 @@ def _read(builder: tfds.core.DatasetBuilder, split: str, count: int, shape: tupl
             f"{builder.name}: the split {split!r} in {builder.data_path} can't be read ({reason}). The files "
             "are damaged or incomplete: remove that folder and prepare it again, or give another --data_dir."
         ) from error
-    if (labels < 0).any():
-        raise UserError(f"{builder.name}: the split {split!r} has images without a label; choose another.")
+    check_labels(builder, split, labels)
     return Examples(images, labels)
+
+
+def check_labels(builder: tfds.core.DatasetBuilder, split: str, labels: np.ndarray) -> None:
+    """Refuses labels, int [N], with one below 0, which is how TFDS stores an image without a label.
+
+    Raises:
+        UserError: there is one; lists the other splits.
+    """
+    if (labels < 0).any():
+        raise UserError(
+            f"{builder.name}: the split {split!r} has images without a label; "
+            f"choose another of {', '.join(builder.info.splits)} with --config.split=NAME."
+        )
 
 
 def class_names(builder: tfds.core.DatasetBuilder, ids: np.ndarray) -> tuple[str, ...]:

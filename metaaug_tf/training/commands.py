@@ -97,6 +97,7 @@ def _training_dataset(model: MetaAugment, data: Dataset, config, first_step: int
         first_step=first_step,
         classes=len(data.class_names),
         augmentation=augmentation_from(config),
+        data_service=config["data_service"],
     )
 
 
