@@ -10,9 +10,14 @@ import test_pipeline
 import test_stream
 
 import metaaug_tf as ma
-from metaaug_tf.data.service import start
+from metaaug_tf.data.service import lost_service_told, start
 
 builders, load = test_stream.builders, test_stream.load  # fixtures
+
+
+def stop(servers):
+    for server in reversed(servers):
+        server._stop()
 
 
 @pytest.fixture
@@ -25,9 +30,8 @@ def services():
         return ",".join(dispatcher.target.removeprefix("grpc://") for dispatcher, _ in running)
 
     yield begin
-    for dispatcher, worker in running:
-        worker._stop()
-        dispatcher._stop()
+    for servers in running:
+        stop(servers)
 
 
 @pytest.mark.long
@@ -81,6 +85,23 @@ def test_a_service_that_does_not_answer_is_named():
     address = f"localhost:{free_ports()}"
     with pytest.raises(ma.UserError, match=f"answers at {address}.*data.service --address={address}"):
         test_pipeline.make(ma.PairSampler(), data_service=address)
+
+
+def test_a_service_that_was_started_anew_in_the_meantime_is_told_of():
+    port = free_ports()
+    train = test_pipeline.examples(400)
+    sizes = {"batch_size": 4, "validation_batch_size": 2}
+    plain = ma.Augmentation(policy="none", padding=0, flip=False)
+    servers = start("localhost", port)
+    dataset = ma.training_dataset(
+        train, train, ma.PairSampler(), augmentation=plain, data_service=f"localhost:{port}", **sizes
+    )
+    with pytest.raises(ma.UserError, match=r"started anew.*same command goes on"), lost_service_told():
+        for number, _ in enumerate(dataset):
+            if number == 1:
+                stop(servers)
+                servers = start("localhost", port)
+    stop(servers)
 
 
 @pytest.mark.long

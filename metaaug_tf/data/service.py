@@ -12,7 +12,7 @@ import contextlib
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -77,6 +77,27 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) >= 2**16 - 1:
         raise UserError(f"the address of a tf.data service is HOST:PORT, for example localhost:5050, not {address!r}")
     return host, int(port)
+
+
+@contextlib.contextmanager
+def lost_service_told() -> Iterator[None]:
+    """Raises UserError where a service that was making batches is not the one that it was; other errors pass.
+
+    While a service is gone, TensorFlow waits for it. One that was started anew would begin with the first batch again
+    and so give wrong ones, which TensorFlow notices.
+
+    Raises:
+        UserError: says how to go on.
+    """
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        if "iteration client id" not in error.message:
+            raise
+        raise UserError(
+            "a tf.data service in --config.data_service ended and was started anew; what it was making is lost. "
+            "The same command goes on from the newest checkpoint"
+        ) from error
 
 
 def map_elsewhere(batches: tf.data.Dataset, make: Callable, addresses: Sequence[str]) -> tf.data.Dataset:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from metaaug_tf.config import check_config, config_digest
 from metaaug_tf.data.examples import Dataset
 from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset, training_dataset
+from metaaug_tf.data.service import lost_service_told
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.errors import UserError
 from metaaug_tf.export.augment import export_augment
@@ -71,7 +72,7 @@ def train(config: Mapping[str, Any], workdir: Path, data_dir: str | None, fork: 
     first = None
     if fork and not CheckpointFolder(run.checkpoints).names():
         first = read_fork(model, RunFolder(workdir), config_digest(config))
-    with StopRequest() as stop, run.opened_for(config), file_errors_as_os_errors():
+    with StopRequest() as stop, run.opened_for(config), file_errors_as_os_errors(), lost_service_told():
         if first is not None:
             CheckpointFolder(run.checkpoints).write(first)
         _fit(model, dataset, data, config, run, stop)
