@@ -4,7 +4,7 @@
 
 Each run is the command in its row, in a folder of its own under --workdir; a finished one is not repeated, so an
 interrupted benchmark goes on. The baselines train on the validation images as well, as one would who needs none for a
-policy. Rows are added to --rows as runs finish; `--table` prints means, deviations and costs from them.
+policy. Rows are added to --rows as runs finish; `--table` prints means, deviations and costs from them, `--plot=FILE` draws them.
 """
 
 import argparse
@@ -123,6 +123,30 @@ def print_table(rows):
             print(f"| {name} | {len(own)} | {own[0]['epochs']} | {mean:.4f} | {spread} | {ratio} |")
 
 
+def draw(rows, path):
+    """A panel for each suite: every seed's test accuracy as a dot, the mean as a line, policies from the top down."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    suites = list(dict.fromkeys(row["suite"] for row in rows))
+    figure, panels = pyplot.subplots(1, len(suites), figsize=(4.2 * len(suites), 3.4), squeeze=False, layout="tight")
+    for axes, suite in zip(panels[0], suites, strict=True):
+        here = [row for row in rows if row["suite"] == suite and row["name"] not in ABLATIONS]
+        names = list(dict.fromkeys(row["name"] for row in here))
+        for place, name in enumerate(names):
+            accuracy = [row["test_accuracy"] for row in here if row["name"] == name]
+            axes.plot(accuracy, [place] * len(accuracy), "o", color="#1f6f8b", alpha=0.6)
+            axes.plot([statistics.mean(accuracy)] * 2, [place - 0.3, place + 0.3], color="#c0392b", linewidth=2)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set_title(suite)
+        axes.set_xlabel("test accuracy")
+        axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
@@ -132,6 +156,7 @@ def main():
     parser.add_argument("--workdir", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--rows", type=Path, default=Path("docs/results.json"))
     parser.add_argument("--table", action="store_true", help="only print what --rows holds")
+    parser.add_argument("--plot", type=Path, help="draw the rows into this PNG file")
     arguments, arguments.flags = parser.parse_known_args()
     if not arguments.table:
         arguments.workdir.mkdir(parents=True, exist_ok=True)
@@ -143,6 +168,8 @@ def main():
                     add_row(arguments.rows, row)
                     print(f"{suite}, {name}, seed {seed}: {row['test_accuracy']:.4f}", flush=True)
     print_table(read_rows(arguments.rows))
+    if arguments.plot:
+        draw(read_rows(arguments.rows), arguments.plot)
 
 
 if __name__ == "__main__":
