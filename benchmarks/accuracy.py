@@ -4,7 +4,8 @@
 
 Each run is the command in its row, in a folder of its own under --workdir; a finished one is not repeated, so an
 interrupted benchmark goes on. The baselines train on the validation images as well, as one would who needs none for a
-policy. Rows are added to --rows as runs finish; `--table` prints means, deviations and costs from them, `--plot=FILE` draws them.
+policy. Rows are added to --rows as runs finish; `--table` prints means, deviations and costs from them, and
+`--plot=FILE` draws them.
 """
 
 import argparse
