@@ -225,7 +225,7 @@ class MetaAugment(keras.Model):
 
     def _meta_gradient(self, forward: Forward, inputs, method) -> MetaGradient:
         validation = (inputs["validation_images"], inputs["validation_labels"])
-        if validation[0].shape[0] == 0:
+        if validation[0].shape[0] == 0 and replicas.count() == 1:
             raise UserError("the validation batch is empty; the policy learns from the loss on it")
         learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
 
