@@ -8,6 +8,7 @@ from report_runs import ROTATE, SOLARIZE, make_run, observations, table_with, wr
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.report import write_report
+from metaaug_tf.report.agreement import agreement_findings, learned_map
 from metaaug_tf.report.comparison import comparison_findings
 from metaaug_tf.report.findings import findings
 from metaaug_tf.report.measures import groups_of, log_ratio, mean_weights, separated, shares
@@ -125,6 +126,27 @@ def test_comparison_takes_repetitions_together(tmp_path):
     assert "do not tell which is better" in comparison_findings(runs)[-1]
     runs[3].summary["dataset"] = "omniglot"
     assert comparison_findings(runs)[0] == "On other data and so not compared here: u1."
+
+
+def test_what_runs_learned_alike_and_on_what_they_disagree(tmp_path):
+    tables = {"a": {SOLARIZE: 0.4, ROTATE: 2.0}, "b": {SOLARIZE: 0.6, ROTATE: 0.5}, "c": {SOLARIZE: 0.5, ROTATE: 2.0}}
+    runs = []
+    for name, factors in tables.items():
+        folder = make_run(tmp_path / name)
+        write_sampler(folder, [(20, table_with(factors))])
+        runs.append(read_run(folder))
+    assert agreement_findings(runs) == [
+        "All 3 runs that learned a policy on these data draw Solarize less often than the other operations.",
+        "They disagree on Rotate.",
+    ]
+    assert agreement_findings([runs[0], runs[2]]) == [
+        "All 2 runs that learned a policy on these data draw Solarize less often than the other operations, and Rotate "
+        "more often."
+    ]
+    assert f"b: least Rotate {14 * 0.5 / (12 + 0.6 + 0.5):.2f}" in learned_map(runs).alt
+    uniform = read_run(make_run(tmp_path / "u", policy="uniform"))
+    assert learned_map([runs[0], uniform]) is None and agreement_findings([runs[0], uniform]) == []
+    assert "on average, 91.2 % to 91.2 %" in comparison_findings(runs)[0]
 
 
 def test_a_resumed_epoch_counts_once(tmp_path):

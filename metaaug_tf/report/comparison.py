@@ -86,6 +86,8 @@ def comparison_findings(runs: Sequence[Run]) -> list[str]:
     if len(same) < len(runs):
         others = listed([run.name for run in runs if run not in same])
         sentences.append(f"On other data and so not compared here: {others}.")
+    if len(groups) == 1 and len(group := next(iter(groups.values()))) > 1:
+        sentences.append(f"The same settings with other seeds; test accuracy: {_described(group)}.")
     if len(groups) > 1:
         described = [_described(group) for group in sorted(groups.values(), key=_mean, reverse=True)]
         sentences.append(f"Test accuracy: {'; '.join(described)}.")

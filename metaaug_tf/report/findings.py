@@ -118,8 +118,8 @@ def _members(groups: Groups, indices: np.ndarray) -> str:
     return f"the class{'es' if len(names) > 1 else ''} {listed(names)}"
 
 
-def _told_apart(sampler: Sampler) -> tuple[list[int], list[int]]:
-    """Operations drawn clearly less often than the others (least first) and more often (most first)."""
+def told_apart(sampler: Sampler) -> tuple[list[int], list[int]]:
+    """Numbers of the operations drawn clearly less often than the others (least first) and more often (most first)."""
     drawn, count = shares(sampler.table), len(sampler.operations)
     clear = [k for k in range(count) if separated(*share_contrast(sampler.table, k), looks=count)]
     order = sorted(clear, key=lambda k: drawn[k])
@@ -133,7 +133,7 @@ def _drawn(run: Run, harmed: dict[str, _Harm]) -> list[str]:
     names, drawn = run.sampler.operations, shares(run.sampler.table)
     if np.ptp(drawn) < 1e-3:
         return ["The sampler is still uniform: every operation is drawn as often as at the start."]
-    less, more = _told_apart(run.sampler)
+    less, more = told_apart(run.sampler)
     if not less and not more:
         return [
             f"The sampler separates no operation from the others: they are drawn {number(drawn.min())} to "

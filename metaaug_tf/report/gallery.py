@@ -69,7 +69,7 @@ def _card(run: Run, at: int, weighted: bool) -> Card:
     label = run.class_name(int(seen.labels[at]))
     names = [run.operations[operation] for operation in seen.pairs[at]]
     steps = " → ".join(
-        name if name in _WITHOUT_MAGNITUDE else f"{name}\N{NO-BREAK SPACE}{signed(magnitude)}"
+        name if name in _WITHOUT_MAGNITUDE else f"{name} {signed(magnitude)}"
         for name, magnitude in zip(names, seen.magnitudes[at], strict=True)
     )
     weight = _weight(seen, at) if weighted else ""

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.report import comparison, curves, gallery, maps, strength
+from metaaug_tf.report import agreement, comparison, curves, gallery, maps, strength
 from metaaug_tf.report.findings import findings, percent_of
 from metaaug_tf.report.measures import groups_of, shares
 from metaaug_tf.report.run import Run, read_run
@@ -132,6 +132,6 @@ def _comparison(runs: Sequence[Run]) -> dict[str, Any] | None:
     return {
         "headings": comparison.HEADINGS,
         "rows": comparison.rows(runs),
-        "findings": comparison.comparison_findings(runs),
-        "curves": curves.comparison_curves(runs),
+        "findings": comparison.comparison_findings(runs) + agreement.agreement_findings(runs),
+        "charts": [*curves.comparison_curves(runs), *filter(None, [agreement.learned_map(runs)])],
     }
