@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.in_memory import InMemory, shuffled_passes
+from metaaug_tf.data.share import Share, check_divisible, distribute, sharded_by_example
 from metaaug_tf.data.stream import StreamedExamples
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops import apply_pairs
@@ -54,12 +55,16 @@ def training_dataset(
     first_step: int = 0,
     classes: int | None = None,
     augmentation: Augmentation = Augmentation(),
+    strategy: tf.distribute.Strategy | None = None,
 ) -> tf.data.Dataset:
     """One epoch of batches for MetaAugment.fit, drawn anew each time it is iterated.
 
     The epoch's number and the table of pairs are read from `sampler` when the iteration starts. What an image
     becomes depends on (seed, epoch, its index) alone, not on threads, replicas or restarts; a last batch that is
     not full is left out. Batch v of the validation images follows batch v - 1 in an endless shuffled stream.
+
+    With a strategy of several replicas each of them gets its part of every batch, and each worker makes the parts of
+    its own replicas only; together they are the batches of one device.
 
     Args:
         train: examples to learn from, in memory or in files.
@@ -71,15 +76,16 @@ def training_dataset(
         first_step: leaves out the epoch's first steps (by index, nothing is decoded), to go on after a restart.
         classes: number of classes; where given, labels beyond it are refused.
         augmentation: what is done to training images.
+        strategy: of tf.distribute, the model's. Without it fit distributes whole batches, which every worker makes.
 
     Returns:
-        Finite dataset with a known number of (inputs, labels): inputs holds images uint8 [B, H, W, C], pairs int32
-        [B, 2], magnitudes float32 [B, 2], validation_images uint8 [M, H, W, C], validation_labels int32 [M];
-        labels int32 [B].
+        Finite dataset (for several replicas a tf.distribute.DistributedDataset) with a known number of (inputs,
+        labels): inputs holds images uint8 [B, H, W, C], pairs int32 [B, 2], magnitudes float32 [B, 2],
+        validation_images uint8 [M, H, W, C], validation_labels int32 [M]; labels int32 [B].
 
     Raises:
         UserError: a batch larger than the training set, an empty set, images that are not uint8, labels that are
-            no class.
+            no class, batches that the replicas can't share evenly.
     """
     for examples in (train, validation):
         if isinstance(examples, Examples):
@@ -87,6 +93,9 @@ def training_dataset(
     _check(train, validation, batch_size, validation_batch_size)
     steps = len(train) // batch_size
     validation_batch_size = min(validation_batch_size, len(validation))
+    if strategy is not None:
+        sizes = {"batch_size": batch_size, "validation_batch_size": validation_batch_size}
+        check_divisible(sizes, strategy.num_replicas_in_sync)
     source = InMemory(train) if isinstance(train, Examples) else train
     judges = [tf.constant(array) for array in (validation.images, validation.labels)]
     times = augmentation.transforms_per_sample
@@ -111,9 +120,16 @@ def training_dataset(
         }
         return inputs, labels
 
-    batches = tf.data.Dataset.range(1).flat_map(epoch_of_batches).skip(first_step)
-    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.apply(tf.data.experimental.assert_cardinality(steps - first_step)).prefetch(2)
+    def make(share: Share) -> tf.data.Dataset:
+        batches = tf.data.Dataset.range(1).flat_map(epoch_of_batches).skip(first_step)
+        batches = batches.flat_map(
+            lambda epoch, probabilities, *order: share.parts(order).map(lambda *part: (epoch, probabilities, *part))
+        )
+        batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        parts = (steps - first_step) * share.local
+        return batches.apply(tf.data.experimental.assert_cardinality(parts)).prefetch(2 * share.local)
+
+    return distribute(make, steps - first_step, strategy)
 
 
 def augment(images, indices, seed, epoch, probabilities, settings: Augmentation):
@@ -144,13 +160,22 @@ def augment(images, indices, seed, epoch, probabilities, settings: Augmentation)
     return images, pairs, magnitudes
 
 
-def evaluation_dataset(examples: Examples | StreamedExamples, batch_size: int = 256) -> tf.data.Dataset:
-    """All examples once, in order, as (images uint8 [B, H, W, C], labels int32 [B])."""
+def evaluation_dataset(
+    examples: Examples | StreamedExamples, batch_size: int = 256, replicas: int = 1
+) -> tf.data.Dataset:
+    """All examples once, in order, as (images uint8 [B, H, W, C], labels int32 [B]).
+
+    Args:
+        examples: of any number.
+        batch_size: images for a replica at a time.
+        replicas: how many will share the batches, each then of B = batch_size * replicas images; the last may be
+            smaller.
+    """
     if isinstance(examples, Examples):
         dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
     else:
         dataset = examples.in_order()
-    return dataset.batch(batch_size).prefetch(2)
+    return dataset.batch(batch_size * replicas).prefetch(2).with_options(sharded_by_example())
 
 
 def _check(

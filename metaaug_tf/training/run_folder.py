@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from metaaug_tf.config import describe_difference
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import write_json
+from metaaug_tf.training.file_errors import file_errors_as_os_errors
 from metaaug_tf.training.lock import LOCK_FILE, locked
 
 
@@ -61,12 +63,23 @@ class RunFolder:
         Raises:
             UserError: it can't be written, or is in use.
         """
-        try:
+        with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
             with locked(self.path):
                 self.check_for(config)
                 if not self.config.exists():
                     write_json(self.config, config)
+                yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Says of files that can't be written what to do.
+
+        Raises:
+            UserError: one can't.
+        """
+        try:
+            with file_errors_as_os_errors():
                 yield
         except OSError as error:
             raise UserError(
@@ -98,3 +111,16 @@ class RunFolder:
             return json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{self.config} can't be read: {error}") from error
+
+
+@contextmanager
+def folder_of(path: Path, is_chief: bool) -> Iterator[RunFolder]:
+    """The run's folder; of a worker that is not the chief a scratch folder, which goes away in the end.
+
+    All workers can do the same so, and no two of them write to one file.
+    """
+    if is_chief:
+        yield RunFolder(path)
+    else:
+        with tempfile.TemporaryDirectory(prefix="metaaug_tf-") as scratch:
+            yield RunFolder(Path(scratch))
