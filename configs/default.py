@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
             "pretrained": False,
             "freeze_backbone": False,
             "dtype": "float32",
+            "synchronized_batch_norm": False,  # statistics of all devices' images, not of each one's
             # Task optimizer: SGD, cosine after a linear warm-up. weight_decay is the L2 factor of the papers.
             "learning_rate": 0.1,
             "momentum": 0.9,

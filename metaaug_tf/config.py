@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from metaaug_tf.errors import UserError
 
 POLICIES = ("metaaugment", "uniform", "randaugment", "trivialaugment", "none")
+DISTRIBUTIONS = ("none", "mirrored", "multi_worker")
 
 # The names in tasks/registry.py, which imports TensorFlow.
 NETWORKS = (

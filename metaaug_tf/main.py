@@ -14,16 +14,17 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from metaaug_tf.config import POLICIES, check_config, config_for
-from metaaug_tf.errors import UserError
+from metaaug_tf.config import DISTRIBUTIONS, POLICIES, check_config, config_for
+from metaaug_tf.errors import UserError, WorkerLost
 from metaaug_tf.training.stopping import Stopped
 
 MODES = ("train", "evaluate", "export", "report")
 USAGE_ERROR = 2
+WORKER_LOST = 75  # EX_TEMPFAIL of sysexits.h: the same again may do
 # As --help lists them.
 OWN_FLAGS = (
     *("dataset", "data_dir", "workdir", "policy", "seed", "mode"),
-    *("fork", "compare", "export_format", "show_policy", "check_data"),
+    *("distribution", "devices", "fork", "compare", "export_format", "show_policy", "check_data"),
 )
 
 FLAGS = flags.FLAGS
@@ -42,6 +43,19 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/DATASET-POLICY-SEED.")
     flags.DEFINE_enum("policy", None, POLICIES, "How training images are augmented; by default metaaugment.")
     flags.DEFINE_integer("seed", None, "Seed of every random choice; by default 0.", lower_bound=0)
+    flags.DEFINE_enum(
+        "distribution",
+        "none",
+        DISTRIBUTIONS,
+        "Train on one device, on several of this machine (mirrored), or with other machines (multi_worker: the same "
+        "command on each, with TF_CONFIG or started by srun). Batch sizes count the images of all devices.",
+    )
+    flags.DEFINE_integer(
+        "devices",
+        0,
+        "With --distribution: how many GPUs of each machine; 0 = all. Without GPUs, mirrored takes so many cores.",
+        lower_bound=0,
+    )
     flags.DEFINE_string(
         "fork", None, "A new folder, to go on in it with other settings from the newest checkpoint of --workdir."
     )
@@ -146,13 +160,16 @@ def run() -> None:
         UserError: the config or the data can't be used.
     """
     config = resolve_config()
+    if FLAGS.distribution != "none" and (FLAGS.mode != "train" or FLAGS.check_data or FLAGS.show_policy):
+        raise UserError(f"--distribution={FLAGS.distribution} is for training; leave it out here")
     workdir = Path(FLAGS.workdir or f"runs/{config['dataset']}-{config['policy']}-{config['seed']}")
     with quiet_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
         from metaaug_tf.policy.show import policy_text
-        from metaaug_tf.training import commands
+        from metaaug_tf.training import commands, distribution
+        from metaaug_tf.training.train import train
 
     if FLAGS.check_data:
         from metaaug_tf.data.check import check_data
@@ -162,7 +179,9 @@ def run() -> None:
     elif FLAGS.show_policy:
         print(policy_text(Path(FLAGS.show_policy)))
     elif FLAGS.mode == "train":
-        commands.train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None)
+        workers = distribution.start(FLAGS.distribution, FLAGS.devices, config)
+        signal.signal(signal.SIGTERM, _stop)  # TensorFlow has put its own handler in its place
+        train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None, workers)
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)
     elif FLAGS.mode == "export":
@@ -172,7 +191,10 @@ def run() -> None:
 
 
 def main() -> int:
-    """Runs the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Runs the command line; returns the exit code.
+
+    0, 2 for bad input, 75 where another worker has died, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     signal.signal(signal.SIGTERM, _stop)
     try:
         parse()
@@ -180,6 +202,9 @@ def main() -> int:
     except (UserError, OSError) as error:
         print(f"metaaug_tf: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except WorkerLost as error:
+        print(f"metaaug_tf: {error}", file=sys.stderr)
+        return WORKER_LOST
     except (Stopped, KeyboardInterrupt) as stopped:
         command = shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]])
         print(f"\nmetaaug_tf: stopped; to go on:\n{command}", file=sys.stderr)

@@ -14,6 +14,7 @@ from metaaug_tf.training.checkpoint_folder import CheckpointFolder, Position
 from metaaug_tf.training.lock import check_free
 from metaaug_tf.training.run_folder import RunFolder
 from metaaug_tf.training.stopping import Stopped, StopRequest
+from metaaug_tf.training.workers import Workers
 
 CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
 
@@ -59,14 +60,14 @@ def test_checking_makes_no_file(tmp_path):
 def test_a_signal_is_noted_and_handlers_come_back(number, code, capfd):
     before = signal.getsignal(number)
     with StopRequest() as stop:
-        stop.check()
+        Workers().check_stop(stop)
         os.kill(os.getpid(), number)
         for _ in range(500):
-            if stop.is_set:
+            if stop.number is not None:
                 break
             time.sleep(0.01)
         with pytest.raises(Stopped) as stopped:
-            stop.check()
+            Workers().check_stop(stop)
     assert stopped.value.exit_code == code and signal.getsignal(number) is before
     assert "again stops at once" in capfd.readouterr().err
 

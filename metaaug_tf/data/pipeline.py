@@ -9,6 +9,7 @@ import tensorflow as tf
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.in_memory import InMemory, shuffled_passes
 from metaaug_tf.data.service import addresses_in, map_elsewhere
+from metaaug_tf.data.share import Share, check_divisible, distribute, sharded_by_example
 from metaaug_tf.data.stream import StreamedExamples
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops import apply_pairs
@@ -56,12 +57,16 @@ def training_dataset(
     classes: int | None = None,
     augmentation: Augmentation = Augmentation(),
     data_service: str = "",
+    strategy: tf.distribute.Strategy | None = None,
 ) -> tf.data.Dataset:
     """One epoch of batches for MetaAugment.fit, drawn anew each time it is iterated.
 
     The epoch's number and the table of pairs are read from `sampler` when the iteration starts. What an image
     becomes depends on (seed, epoch, its index) alone, not on threads, replicas or restarts; a last batch that is
     not full is left out. Batch v of the validation images follows batch v - 1 in an endless shuffled stream.
+
+    With a strategy of several replicas each of them gets its part of every batch, and each worker makes the parts of
+    its own replicas only; together they are the batches of one device.
 
     Args:
         train: examples to learn from, in memory or in files.
@@ -75,15 +80,16 @@ def training_dataset(
         augmentation: what is done to training images.
         data_service: tf.data services that make the batches instead of this process, as HOST:PORT,HOST2:PORT (see
             data/service.py); the batches are the same.
+        strategy: of tf.distribute, the model's. Without it fit distributes whole batches, which every worker makes.
 
     Returns:
-        Finite dataset with a known number of (inputs, labels): inputs holds images uint8 [B, H, W, C], pairs int32
-        [B, 2], magnitudes float32 [B, 2], validation_images uint8 [M, H, W, C], validation_labels int32 [M];
-        labels int32 [B].
+        Finite dataset (for several replicas a tf.distribute.DistributedDataset) with a known number of (inputs,
+        labels): inputs holds images uint8 [B, H, W, C], pairs int32 [B, 2], magnitudes float32 [B, 2],
+        validation_images uint8 [M, H, W, C], validation_labels int32 [M]; labels int32 [B].
 
     Raises:
         UserError: a batch larger than the training set, an empty set, images that are not uint8, labels that are
-            no class, a service that does not answer.
+            no class, a service that does not answer, batches that the replicas can't share evenly.
     """
     for examples in (train, validation):
         if isinstance(examples, Examples):
@@ -91,18 +97,22 @@ def training_dataset(
     _check(train, validation, batch_size, validation_batch_size)
     steps = len(train) // batch_size
     validation_batch_size = min(validation_batch_size, len(validation))
+    if strategy is not None:
+        sizes = {"batch_size": batch_size, "validation_batch_size": validation_batch_size}
+        check_divisible(sizes, strategy.num_replicas_in_sync)
     source = InMemory(train) if isinstance(train, Examples) else train
     judges = [tf.constant(array) for array in (validation.images, validation.labels)]
     times, services = augmentation.transforms_per_sample, addresses_in(data_service)
 
-    def epoch_of_batches(_):
+    def epoch_of_parts(share: Share) -> tf.data.Dataset:
         epoch, probabilities = (tf.convert_to_tensor(part.value) for part in (sampler.epoch, sampler.probabilities))
         order = source.order(seed * _ORDERS + _TRAIN_ORDER, epoch, steps, batch_size)
         key = seed * _ORDERS + _VALIDATION_ORDER
         validation_order = shuffled_passes(len(validation), steps, validation_batch_size, key, epoch)
         both = tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(validation_order)))
-        batches = both.map(lambda batch, v: (epoch, probabilities, batch, v)).skip(first_step)
-        return map_elsewhere(batches, load, services) if services else batches
+        parts = both.skip(first_step).flat_map(lambda *batch: share.parts(batch))
+        parts = parts.map(lambda batch, v: (epoch, probabilities, batch, v))
+        return map_elsewhere(parts, load, services) if services else parts
 
     def load(epoch, probabilities, batch, validation_indices):
         draws, images, labels = source.load(batch, times, seed, epoch)
@@ -113,10 +123,14 @@ def training_dataset(
         chosen = (tf.gather(array, validation_indices) for array in judges)
         return {**inputs, **dict(zip(("validation_images", "validation_labels"), chosen, strict=True))}, labels
 
-    batches = tf.data.Dataset.range(1).flat_map(epoch_of_batches)
-    for make in [join] if services else [load, join]:
-        batches = batches.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.apply(tf.data.experimental.assert_cardinality(steps - first_step)).prefetch(2)
+    def make(share: Share) -> tf.data.Dataset:
+        parts = tf.data.Dataset.range(1).flat_map(lambda _: epoch_of_parts(share))
+        for stage in [join] if services else [load, join]:
+            parts = parts.map(stage, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        count = (steps - first_step) * share.local
+        return parts.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2 * share.local)
+
+    return distribute(make, steps - first_step, strategy)
 
 
 def augment(images, indices, seed, epoch, probabilities, settings: Augmentation):
@@ -147,13 +161,22 @@ def augment(images, indices, seed, epoch, probabilities, settings: Augmentation)
     return images, pairs, magnitudes
 
 
-def evaluation_dataset(examples: Examples | StreamedExamples, batch_size: int = 256) -> tf.data.Dataset:
-    """All examples once, in order, as (images uint8 [B, H, W, C], labels int32 [B])."""
+def evaluation_dataset(
+    examples: Examples | StreamedExamples, batch_size: int = 256, replicas: int = 1
+) -> tf.data.Dataset:
+    """All examples once, in order, as (images uint8 [B, H, W, C], labels int32 [B]).
+
+    Args:
+        examples: of any number.
+        batch_size: images for a replica at a time.
+        replicas: how many will share the batches, each then of B = batch_size * replicas images; the last may be
+            smaller.
+    """
     if isinstance(examples, Examples):
         dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
     else:
         dataset = examples.in_order()
-    return dataset.batch(batch_size).prefetch(2)
+    return dataset.batch(batch_size * replicas).prefetch(2).with_options(sharded_by_example())
 
 
 def _check(

@@ -1,7 +1,7 @@
 """MetaAugment: a Keras model that trains a classifier and its augmentation policy together."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -169,7 +169,7 @@ class MetaAugment(keras.Model):
             return kinds[0](data)
         return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in kinds])
 
-    def _kinds_of_step(self) -> list[Callable]:
+    def _kinds_of_step(self) -> Sequence[Callable]:
         """Steps without and with an update of the policy; only one where all are alike."""
         every_step_alike = self.policy_network is None or (self._meta_every == 1 and not self._policy_warmup_steps)
         return [functools.partial(self._step, update_policy=update) for update in (False, True)][every_step_alike:]
@@ -269,7 +269,7 @@ class MetaAugment(keras.Model):
         """Builds what evaluate calls for every batch; on several replicas by our own loop (see meta/loop.py)."""
         if not self._on_several_replicas:
             return super().make_test_function(force)
-        if self.test_function is None or force:
+        if getattr(self, "test_function", None) is None or force:
             self.test_function = make_loop(self, [self.test_step])
         return self.test_function
 

@@ -30,6 +30,8 @@ def build_model(
     keras.utils.set_random_seed(config["seed"])
     keras.config.set_dtype_policy(config["dtype"])
     task = build_task(config, classes, input_shape)
+    if config["synchronized_batch_norm"]:
+        synchronize_batch_norm(task)
     policy_network = None
     if config["policy"] == "metaaugment":
         policy_network = PolicyNetwork(config["policy_hidden_units"], config["policy_head"])
@@ -48,6 +50,15 @@ def build_model(
         jit_compile={"auto": "auto", "True": True, "False": False}[config["jit_compile"]],
     )
     return model
+
+
+def synchronize_batch_norm(model: keras.Model) -> None:
+    """Makes every BatchNorm layer take its statistics over all replicas' images."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+        elif isinstance(layer, keras.Model):
+            synchronize_batch_norm(layer)
 
 
 def task_optimizer(config: Mapping[str, Any], steps_per_epoch: int, task: keras.Model) -> keras.optimizers.Optimizer:

@@ -6,6 +6,7 @@ A checkpoint is a folder EPOCH-STEP with
     SHA256SUMS       of both, as `sha256sum -c` reads it
 """
 
+import io
 import json
 import os
 import re
@@ -52,6 +53,21 @@ class Saved:
     position: Position
     tensors: Mapping[str, np.ndarray]
     facts: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """All of it, without pickle, to be sent to other workers."""
+        facts = json.dumps({**self.facts, "epoch": self.position.epoch, "step": self.position.step}, default=float)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **dict(self.tensors), **{FACTS_FILE: np.array(facts)})
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Saved":
+        """What `to_bytes` gave."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            tensors = dict(arrays)
+        facts = json.loads(str(tensors.pop(FACTS_FILE)))
+        return cls(Position(facts["epoch"], facts["step"]), tensors, facts)
 
 
 class CheckpointFolder:

@@ -59,7 +59,8 @@ def fit_resumably(
     position, stopped = checkpoints.position, checkpoints.stopped_early
 
     def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
-        listed.set_params({**params, "steps": int(dataset.cardinality())})
+        cardinality = dataset.cardinality  # a number in a tf.distribute.DistributedDataset
+        listed.set_params({**params, "steps": int(cardinality() if callable(cardinality) else cardinality)})
         model.build_metrics(dataset.element_spec)
         model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
         return model.stop_training

@@ -1,6 +1,7 @@
 """A run is a folder: where its files are, and who may write there."""
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from metaaug_tf.config import describe_difference
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import ASIDE_PREFIX, read_json, write_json
+from metaaug_tf.training.file_errors import file_errors_as_os_errors
 from metaaug_tf.training.lock import LOCK_FILE, locked
 
 
@@ -60,12 +62,23 @@ class RunFolder:
         Raises:
             UserError: it can't be written, or is in use.
         """
-        try:
+        with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
             with locked(self.path):
                 self.check_for(config)
                 if not self.config.exists():
                     write_json(self.config, config)
+                yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Says of files that can't be written what to do.
+
+        Raises:
+            UserError: one can't.
+        """
+        try:
+            with file_errors_as_os_errors():
                 yield
         except OSError as error:
             raise UserError(
@@ -100,3 +113,16 @@ class RunFolder:
         if not isinstance(config, dict):
             raise UserError(f"{self.config} can't be read: it is not a JSON object")
         return config
+
+
+@contextmanager
+def folder_of(path: Path, is_chief: bool) -> Iterator[RunFolder]:
+    """The run's folder; of a worker that is not the chief a scratch folder, which goes away in the end.
+
+    All workers can do the same so, and no two of them write to one file.
+    """
+    if is_chief:
+        yield RunFolder(path)
+    else:
+        with tempfile.TemporaryDirectory(prefix="metaaug_tf-") as scratch:
+            yield RunFolder(Path(scratch))

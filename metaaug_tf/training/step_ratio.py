@@ -20,12 +20,14 @@ def measure_step_ratio(model: MetaAugment, dataset: tf.data.Dataset, config: Map
 
     Args:
         model: the run's.
-        dataset: what it was trained on; one batch is used again and again.
+        dataset: what it was trained on, not distributed; one batch is used again and again.
         config: the run's.
         classes: number of classes.
     """
-    plain = build_model({**config, "policy": "uniform"}, classes, model.task.input_shape[1:], 1)
-    batches = iter(dataset.take(1).cache().repeat())
+    strategy = model.distribute_strategy
+    with strategy.scope():
+        plain = build_model({**config, "policy": "uniform"}, classes, model.task.input_shape[1:], 1)
+    batches = iter(strategy.experimental_distribute_dataset(dataset.take(1).cache().repeat()))
     steps = [copy.make_train_function() for copy in (model, plain)]
     for step in steps:
         step(batches)  # compiles

@@ -31,7 +31,8 @@ class StopRequest:
     Example:
         with StopRequest() as stop:
             ...
-            stop.check()
+            if stop.number is not None:
+                ...
     """
 
     def __init__(self):
@@ -39,14 +40,9 @@ class StopRequest:
         self._number: int | None = None
 
     @property
-    def is_set(self) -> bool:
-        """Whether a signal has come."""
-        return self._number is not None
-
-    def check(self) -> None:
-        """Raises Stopped if a signal has come."""
-        if self._number is not None:
-            raise Stopped(self._number)
+    def number(self) -> int | None:
+        """The signal that has come, or None."""
+        return self._number
 
     def __enter__(self):
         """Takes over the handlers; only in the main thread, as Python demands."""

@@ -1,0 +1,90 @@
+"""Which part of every global batch an input pipeline makes, where several devices or machines train together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from metaaug_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Share:
+    """The parts of one worker's replicas.
+
+    Attributes:
+        replicas: into how many equal parts a batch is cut, one for each replica.
+        first: the part of this worker's first replica.
+        local: how many parts from there on are this worker's.
+    """
+
+    replicas: int = 1
+    first: int = 0
+    local: int = 1
+
+    def parts(self, batch) -> tf.data.Dataset:
+        """This worker's parts of a batch, one after the other.
+
+        Args:
+            batch: a nest of tensors [B]; `replicas` divides each B.
+
+        Returns:
+            `local` times the nest, of tensors [B / replicas].
+        """
+
+        def part(number):
+            return tf.nest.map_structure(lambda column: tf.reshape(column, [self.replicas, -1])[number], batch)
+
+        return tf.data.Dataset.range(self.first, self.first + self.local).map(part)
+
+
+def distribute(
+    make: Callable[[Share], tf.data.Dataset], steps: int, strategy: tf.distribute.Strategy | None
+) -> tf.data.Dataset:
+    """The dataset of all shares together, as fit takes it.
+
+    Args:
+        make: the dataset of a share, `local` elements a step.
+        steps: how many steps that is.
+        strategy: None, or one of a single replica, makes the whole.
+    """
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        return make(Share()).with_options(sharded_by_example())
+
+    def make_for(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+        return make(Share(context.num_replicas_in_sync, context.input_pipeline_id * local, local))
+
+    dataset = strategy.distribute_datasets_from_function(make_for)
+    # Keras takes this for the number of steps, but TensorFlow has counted an element for each replica.
+    dataset._cardinality = np.int64(steps)
+    return dataset
+
+
+def sharded_by_example() -> tf.data.Options:
+    """What keeps fit from sharding by file, where it distributes whole batches itself: batches would be others then."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
+
+
+def check_divisible(sizes: dict[str, int], replicas: int) -> None:
+    """Refuses batches that replicas can't share evenly.
+
+    Args:
+        sizes: of batches, by name.
+        replicas: how many share them.
+
+    Raises:
+        UserError: names each, with the sizes next to it that do.
+    """
+    faults = []
+    for name, size in sizes.items():
+        if rest := size % replicas:
+            possible = [str(near) for near in (size - rest, size - rest + replicas) if near]
+            faults.append(
+                f"--config.{name}={size} can't be divided evenly among {replicas} devices; {' or '.join(possible)} can"
+            )
+    if faults:
+        raise UserError("\n".join(faults))

@@ -1,0 +1,134 @@
+"""Who trains together: TF_CONFIG, as given or made from SLURM's variables."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metaaug_tf.errors import UserError
+
+# TensorFlow's own definition: https://www.tensorflow.org/guide/distributed_training (TF_CONFIG).
+_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
+_ADDRESS = re.compile(r"[^\s:/]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
+# Ports follow from a SLURM job's number, so that two jobs on a node don't meet; they are below the ephemeral ones.
+_FIRST_PORT, _PORTS = 10_000, 20_000
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers of a training.
+
+    Attributes:
+        addresses: HOST:PORT of every worker, the chief's first.
+        number: which of them this process is, from 0.
+        chiefs: how many of them, 0 or 1, TensorFlow counts apart from its job "worker".
+    """
+
+    addresses: tuple[str, ...]
+    number: int
+    chiefs: int = 0
+
+    @classmethod
+    def of(cls, jobs: Mapping[str, Sequence[str]], task_type: str, index: int) -> "Cluster":
+        """From what TF_CONFIG and tf.distribute's resolvers say: addresses by job, and which one is this process."""
+        chiefs = len(jobs.get("chief", ()))
+        return cls(
+            (*jobs.get("chief", ()), *jobs.get("worker", ())), index + (chiefs if task_type == "worker" else 0), chiefs
+        )
+
+    def name(self, number: int) -> str:
+        """A worker as messages name it."""
+        return f"worker {number} ({self.addresses[number]})"
+
+    def host_and_port(self, number: int) -> tuple[str, int]:
+        """Where a worker is, as sockets take it."""
+        host, _, port = self.addresses[number].rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def find_cluster(environment: MutableMapping[str, str] = os.environ) -> Cluster:
+    """The cluster in TF_CONFIG; within a SLURM step without TF_CONFIG, TF_CONFIG is made first.
+
+    Args:
+        environment: os.environ.
+
+    Raises:
+        UserError: neither is there, or can't be used.
+    """
+    if "TF_CONFIG" not in environment and "SLURM_STEP_NODELIST" in environment:
+        environment["TF_CONFIG"] = json.dumps(slurm_tf_config(environment))
+    if "TF_CONFIG" not in environment:
+        raise UserError(
+            "--distribution=multi_worker needs TF_CONFIG in the environment of each process, for instance\n"
+            f"  TF_CONFIG='{_EXAMPLE}'\nwith an index of its own for each, or a SLURM step (srun)"
+        )
+    return read_tf_config(environment["TF_CONFIG"])
+
+
+def read_tf_config(text: str) -> Cluster:
+    """The cluster that a value of TF_CONFIG describes.
+
+    Raises:
+        UserError: it is malformed; says where.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise _malformed(f"it is not JSON: {error}", text) from error
+    if not isinstance(found, dict) or not isinstance(found.get("cluster"), dict):
+        raise _malformed('"cluster" is not there, or is no object of lists of addresses', text)
+    jobs, task = found["cluster"], found.get("task")
+    if unknown := sorted(set(jobs) - {"chief", "worker"}):
+        raise _malformed(f'"cluster" may have "chief" and "worker", not {", ".join(unknown)}', text)
+    for job, addresses in jobs.items():
+        if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
+            raise _malformed(f'"{job}" is not a list of HOST:PORT', text)
+    if len(jobs.get("chief", [])) > 1:
+        raise _malformed('there may be one "chief"', text)
+    if not isinstance(task, dict) or task.get("type") not in jobs:
+        raise _malformed(f'"task" needs a "type" that "cluster" has: {" or ".join(jobs) or "worker"}', text)
+    index, count = task.get("index"), len(jobs[task["type"]])
+    if type(index) is not int or not 0 <= index < count:
+        raise _malformed(f'"index" of "task" is a number from 0 to {count - 1}, not {index!r}', text)
+    cluster = Cluster.of(jobs, task["type"], index)
+    if len(set(cluster.addresses)) < len(cluster.addresses):
+        raise _malformed("an address is there twice", text)
+    return cluster
+
+
+def _is_address(value: Any) -> bool:
+    return isinstance(value, str) and bool(_ADDRESS.fullmatch(value)) and 0 < int(value.rpartition(":")[2]) < 2**16
+
+
+def _malformed(reason: str, text: str) -> UserError:
+    return UserError(f"TF_CONFIG is malformed: {reason}.\n  it is:     {text}\n  it may be: {_EXAMPLE}")
+
+
+def slurm_tf_config(environment: Mapping[str, str]) -> dict[str, Any]:
+    """TF_CONFIG as tf.distribute's SlurmClusterResolver finds the cluster; srun starts one process a node, or more.
+
+    Raises:
+        UserError: SLURM's variables are not those of a step.
+    """
+    from tensorflow import distribute
+
+    try:
+        port = _FIRST_PORT + int(environment.get("SLURM_JOB_ID", 0)) % _PORTS
+        # TensorFlow counts GPUs itself; here the resolver must not, as it divides by their number, which may be 0.
+        resolver = distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=port, gpus_per_node=_most_tasks(environment), gpus_per_task=1, auto_set_gpu=False
+        )
+        addresses = resolver.cluster_spec().as_dict()["worker"]
+        index = resolver.get_task_info()[1]
+        if {"SLURMD_NODENAME", "SLURM_LOCALID"} <= set(environment):
+            # The resolver sorts hosts by name, n10 before n9, whereas SLURM counts its processes along the node list.
+            index = addresses.index(f"{environment['SLURMD_NODENAME']}:{port + int(environment['SLURM_LOCALID'])}")
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"SLURM's variables describe no step of workers ({error}); start them with srun") from error
+    return {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+
+
+def _most_tasks(environment: Mapping[str, str]) -> int:
+    return max(int(number) for number in re.findall(r"(\d+)(?:\(x\d+\))?", environment["SLURM_STEP_TASKS_PER_NODE"]))

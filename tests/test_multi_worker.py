@@ -1,0 +1,143 @@
+"""Two workers on this machine train by the ordinary command: as one process would, killed, stopped and refused."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+import test_kill as kill
+from multi_worker import ends, workers
+
+from metaaug_tf.training.checkpoint_folder import CheckpointFolder
+
+SETTINGS = (
+    "--config.train_per_class=4",
+    "--config.validation_per_class=2",
+    "--config.test_per_class=2",
+    "--config.batch_size=8",
+    "--config.validation_batch_size=8",
+    "--config.epochs=2",
+    "--config.warmup_epochs=0",
+    "--config.measure_step_ratio=False",
+    "--config.checkpoint_minutes=0",
+    "--config.synchronized_batch_norm=True",
+    "--config.jit_compile=False",
+)
+SECONDS_TO_NOTICE = 60
+
+
+def commands(workdir, *more):
+    """The chief's arguments and the other worker's, whose workdir nobody may make."""
+    return [f"--workdir={workdir}", *SETTINGS, *more], [f"--workdir={workdir}-of-nobody", *SETTINGS, *more]
+
+
+def train(workdir):
+    with workers(*commands(workdir)) as processes:
+        found = ends(processes, 900)
+    assert [code for code, _, _ in found] == [0, 0], found
+    assert not workdir.with_name(f"{workdir.name}-of-nobody").exists()
+    return found
+
+
+def files(workdir):
+    """Names of all files, without what names of TensorBoard's depend on."""
+    return {
+        str(path.relative_to(workdir)) for path in workdir.rglob("*") if path.is_file() and "events" not in path.name
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The same run by one process and by two workers."""
+    folder = tmp_path_factory.mktemp("runs")
+    kill.finish(folder / "one", *SETTINGS)
+    outputs = train(folder / "two")
+    return folder, outputs
+
+
+@pytest.mark.slow
+def test_two_workers_come_to_what_one_process_comes_to(runs):
+    folder, _ = runs
+    (position, wanted, rows, _, accuracies), found = (kill.results(folder / name) for name in ("one", "two"))
+    assert position == found[0] and wanted.keys() == found[1].keys()
+    # Sums of float32 in another order; 18 steps with momentum, learned weights and BatchNorm add up the differences.
+    largest = {name: np.abs(wanted[name].astype(float) - found[1][name]).max() for name in wanted}
+    print("largest difference", max(largest.values()), max(largest, key=largest.get))
+    for name in wanted:
+        np.testing.assert_allclose(found[1][name], wanted[name], rtol=1e-3, atol=1e-4, err_msg=name)
+    for row, other in zip(rows, found[2], strict=True):
+        assert row == pytest.approx(other, rel=1e-3, abs=1e-3)
+    assert accuracies == pytest.approx(found[4], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_files_are_written_once_by_the_chief(runs):
+    folder, ((_, chief, _), (_, other, _)) = runs
+    assert files(folder / "one") == files(folder / "two")
+    assert "test accuracy" in chief and "2 devices" in chief
+    assert other.splitlines()[1:] == [], "the other worker only says that it waits"
+
+
+def wait_for_checkpoints(workdir, processes, count):
+    while len(CheckpointFolder(workdir / "checkpoints").names()) < count:
+        assert all(process.poll() is None for process in processes), ends(processes)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1], ids=["chief", "other"])
+def test_a_worker_killed_the_other_stops_and_all_go_on_to_the_bit(runs, tmp_path, victim):
+    workdir = tmp_path / "killed"
+    with workers(*commands(workdir)) as processes:
+        wait_for_checkpoints(workdir, processes, 3)
+        processes[victim].kill()
+        killed = time.monotonic()
+        code, _, errors = ends([processes[1 - victim]], SECONDS_TO_NOTICE)[0]
+        print(f"noticed after {time.monotonic() - killed:.1f} s:", errors[-400:])
+    assert code == 75 and "lost contact with" in errors and "Start all workers again" in errors
+    assert "Traceback" not in errors
+    assert "going on with" in train(workdir)[0][1]
+    kill.assert_same(kill.results(runs[0] / "two"), kill.results(workdir))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_worker_stops_both_after_the_same_step(runs, tmp_path):
+    workdir = tmp_path / "stopped"
+    with workers(*commands(workdir)) as processes:
+        wait_for_checkpoints(workdir, processes, 2)
+        processes[1].send_signal(signal.SIGTERM)
+        found = ends(processes)
+    assert [code for code, _, _ in found] == [143, 143], found
+    assert all("to go on:" in errors and "Traceback" not in errors for _, _, errors in found)
+    assert "going on with" in train(workdir)[0][1]
+    kill.assert_same(kill.results(runs[0] / "two"), kill.results(workdir))
+
+
+REFUSED = {
+    "settings": ([], ["--config.learning_rate=0.2"], "worker 1 (ADDRESS) differs:\n  learning_rate: 0.1 -> 0.2"),
+    "devices": ([], ["--devices=2"], "worker 1 (ADDRESS): --devices=2 is more than there are"),
+    "batches": (["--config.batch_size=9"], ["--config.batch_size=9"], "batch_size=9 can't be divided evenly among 2"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_can_not_be_is_refused_by_both_with_the_reason(tmp_path, reason):
+    chief, other, message = REFUSED[reason]
+    of_chief, of_other = commands(tmp_path / "run")
+    with workers([*of_chief, *chief], [*of_other, *other]) as processes:
+        found = ends(processes)
+        address = found[1][1].split("(")[1].split(")")[0]
+    for code, _, errors in found:
+        assert code == 2 and message.replace("ADDRESS", address) in errors and "Traceback" not in errors, errors
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+@pytest.mark.long
+def test_a_workdir_that_the_chief_refuses_both_refuse(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with workers(*commands(tmp_path / "run")) as processes:
+        found = ends(processes)
+    for code, _, errors in found:
+        assert code == 2 and "not empty and holds no run (notes.txt)" in errors and "Traceback" not in errors, errors
