@@ -47,8 +47,8 @@ def get_config() -> ConfigDict:
             "network_image_size": 0,  # images are resized inside the model; 0 leaves them
             "pretrained": False,
             "freeze_backbone": False,
+            "synchronise_batch_norm": False,  # statistics over all replicas instead of each for itself
             "dtype": "float32",
-            "synchronized_batch_norm": False,  # statistics of all devices' images, not of each one's
             # Task optimizer: SGD, cosine after a linear warm-up. weight_decay is the L2 factor of the papers.
             "learning_rate": 0.1,
             "momentum": 0.9,

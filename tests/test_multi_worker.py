@@ -20,7 +20,7 @@ SETTINGS = (
     "--config.warmup_epochs=0",
     "--config.measure_step_ratio=False",
     "--config.checkpoint_minutes=0",
-    "--config.synchronized_batch_norm=True",
+    "--config.synchronise_batch_norm=True",
     "--config.jit_compile=False",
 )
 SECONDS_TO_NOTICE = 60

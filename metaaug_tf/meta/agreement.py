@@ -29,9 +29,16 @@ def meta_gradient_agreement(model, data) -> Mapping[str, Mapping[str, float]]:
     """
     if model.policy_network is None or not model.compiled:
         raise UserError("meta_gradient_agreement needs a compiled MetaAugment with a policy network")
-    flat = {name: _flat(model.policy_gradients(data, method)) for name, method in METHODS.items()}
+    flat = {name: _flat(_gradients(model, data, method)) for name, method in METHODS.items()}
     exact = flat.pop("exact")
     return {name: _compare(gradient, exact) for name, gradient in flat.items()}
+
+
+def _gradients(model, data, method) -> list[tf.Tensor]:
+    """The model's policy gradients; under a strategy every replica takes the same batch, so the mean is of it too."""
+    strategy = model.distribute_strategy
+    results = strategy.run(model.policy_gradients, args=(data, method))
+    return [strategy.experimental_local_results(result)[0] for result in results]
 
 
 def _flat(gradients) -> tf.Tensor:

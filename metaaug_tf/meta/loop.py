@@ -24,14 +24,10 @@ class InputClock:
         before = tf.timestamp()
         with tf.control_dependencies([before]):
             batch = next(iterator)
-        parts = [part for value in tf.nest.flatten(batch) for part in self._local_results(value)]
+        parts = tf.nest.flatten(batch, expand_composites=True)  # a distributed batch is one of all local replicas
         with tf.control_dependencies([part for part in parts if tf.is_tensor(part)]):
             self._waited.assign_add(tf.timestamp() - before)
         return batch
-
-    @staticmethod
-    def _local_results(value):
-        return tf.distribute.get_strategy().experimental_local_results(value)
 
     def read_and_reset(self) -> float:
         """Seconds waited since the last call."""

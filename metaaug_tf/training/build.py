@@ -9,6 +9,7 @@ from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
+from metaaug_tf.tasks.batch_norm import synchronise_batch_norm
 from metaaug_tf.tasks.registry import build_task
 from metaaug_tf.training.averaging import AveragingSGD
 
@@ -30,8 +31,8 @@ def build_model(
     keras.utils.set_random_seed(config["seed"])
     keras.config.set_dtype_policy(config["dtype"])
     task = build_task(config, classes, input_shape)
-    if config["synchronized_batch_norm"]:
-        synchronize_batch_norm(task)
+    if config["synchronise_batch_norm"]:
+        synchronise_batch_norm(task)
     policy_network = None
     if config["policy"] == "metaaugment":
         policy_network = PolicyNetwork(config["policy_hidden_units"], config["policy_head"])
@@ -50,15 +51,6 @@ def build_model(
         jit_compile={"auto": "auto", "True": True, "False": False}[config["jit_compile"]],
     )
     return model
-
-
-def synchronize_batch_norm(model: keras.Model) -> None:
-    """Makes every BatchNorm layer take its statistics over all replicas' images."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-        elif isinstance(layer, keras.Model):
-            synchronize_batch_norm(layer)
 
 
 def task_optimizer(config: Mapping[str, Any], steps_per_epoch: int, task: keras.Model) -> keras.optimizers.Optimizer:
