@@ -6,7 +6,6 @@ python -m metaaug_tf.export.serve --model=runs/demo/export/task --port=8501
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from metaaug_tf.errors import UserError
@@ -14,7 +13,7 @@ from metaaug_tf.errors import UserError
 _MIB = 2**20
 
 
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     """The command line's flags."""
     parser = argparse.ArgumentParser(
         prog="python -m metaaug_tf.export.serve",
@@ -25,10 +24,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="an export's folder, e.g. runs/demo/export/task")
     parser.add_argument("--name", help="the model's name in the paths; by default that of the export (task)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all")
-    parser.add_argument("--port", type=int, default=8501)
+    parser.add_argument("--port", type=int, default=8501, help="TCP port to listen at")
     parser.add_argument("--max_request_mib", type=float, default=16.0, help="largest request in MiB")
     parser.add_argument("--max_batch", type=int, default=128, help="most examples in a request")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -58,7 +57,7 @@ def serve(arguments: argparse.Namespace) -> None:
 def main() -> int:
     """Runs the command line; returns the exit code, 2 for bad input."""
     try:
-        serve(parse_arguments(sys.argv[1:]))
+        serve(make_parser().parse_args())
     except UserError as error:
         print(f"metaaug_tf: {error}", file=sys.stderr)
         return 2

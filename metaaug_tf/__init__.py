@@ -4,6 +4,7 @@ Public names are loaded at first use, so that importing the package (and `--help
 """
 
 import importlib
+import sys
 
 _HOMES = {
     "OPERATIONS": "metaaug_tf.ops.table",
@@ -22,6 +23,7 @@ _HOMES = {
     "Examples": "metaaug_tf.data.examples",
     "Augmentation": "metaaug_tf.data.pipeline",
     "training_dataset": "metaaug_tf.data.pipeline",
+    "training_batches": "metaaug_tf.data.batches",
     "evaluation_dataset": "metaaug_tf.data.pipeline",
     "load_dataset": "metaaug_tf.data.sources",
     "wide_resnet": "metaaug_tf.tasks.wide_resnet",
@@ -43,3 +45,9 @@ def __getattr__(name: str):
 def __dir__():
     """The public names, for completion."""
     return __all__
+
+
+# keras.models.load_model finds classes once they are imported.
+if sys.modules.get("keras"):
+    for _name in ("MetaAugment", "LearnedAugment"):
+        __getattr__(_name)

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from metaaug_tf.config import DISTRIBUTIONS, POLICIES, check_config, config_for
 from metaaug_tf.errors import UserError, WorkerLost
+from metaaug_tf.settings import MEANINGS
 from metaaug_tf.training.stopping import Stopped
 
 MODES = ("train", "evaluate", "export", "report")
@@ -134,7 +135,9 @@ def help_text() -> str:
     lines += [f"  --{flag.name}  {flag.help}" for flag in own]
     lines += ["", f"Settings, --config.KEY=VALUE, with the defaults for --dataset={dataset}:"]
     lines += [
-        f"  {key}={value}" for key, value in config_for(dataset).items() if key not in ("dataset", "policy", "seed")
+        f"  {f'{key}={value}':38}  {MEANINGS[key]}"
+        for key, value in config_for(dataset).items()
+        if key not in ("dataset", "policy", "seed")
     ]
     return "\n".join(lines)
 

@@ -1,5 +1,7 @@
 """An untrained model and its three exports, which the tests of exports and servers share."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,3 +30,10 @@ def export_all(folder: Path):
     export_policy(model, folder / "policy", "glyphs")
     export_augment(augment, folder / "augment", (8, 8, 3), "glyphs")
     return model, augment
+
+
+def png_header(width, height):
+    """The first bytes of a PNG that claims to be so large."""
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13)
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return start + body + struct.pack(">I", zlib.crc32(body))

@@ -5,12 +5,11 @@ import json
 import struct
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_fixtures import CLASS_NAMES, export_all
+from export_fixtures import CLASS_NAMES, export_all, png_header
 from PIL import Image
 
 import metaaug_tf as ma
@@ -129,12 +128,6 @@ def test_batches_of_any_size_and_images_of_other_sizes(exported, task, images):
     policy = tf.saved_model.load(str(exported[0] / "policy/1")).signatures["serving_default"]
     nothing = policy(images=large[:0, :8, :8], pairs=tf.zeros([0, 2], tf.int32), magnitudes=tf.zeros([0, 2]))
     assert nothing["weights"].shape == (0,)
-
-
-def png_header(width, height):
-    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13)
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return start + body + struct.pack(">I", zlib.crc32(body))
 
 
 def jpeg_that_claims(width, height):

@@ -1,5 +1,6 @@
 """The server answers as TensorFlow Serving's protocol says; what it can't answer gets a clear 4xx."""
 
+import base64
 import json
 import signal
 import socket
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from export_fixtures import CLASS_NAMES, export_all
+from export_fixtures import CLASS_NAMES, export_all, png_header
 
 from metaaug_tf.export.client import Client, ServingError
 
@@ -107,6 +108,7 @@ def test_many_clients_at_once_get_their_own_answers(url, images, expected):
 
 
 PIXEL = [[[0, 0, 0]]]
+HUGE = base64.b64encode(png_header(20_000, 20_000)).decode()
 BAD_REQUESTS = [
     ("{", 400, "not JSON"),
     ("[]", 400, '"instances" or "inputs"'),
@@ -121,6 +123,7 @@ BAD_REQUESTS = [
     ({"instances": [[[[0, 0]]]]}, 400, "shape [any, any, any, 3]"),
     ({"instances": [PIXEL] * 21}, 400, "at most 20 examples"),
     ({"inputs": ["aGk="], "signature_name": "serving_bytes"}, 400, "image 0 of the request is neither a PNG nor"),
+    ({"inputs": [{"b64": HUGE}], "signature_name": "serving_bytes"}, 400, "at most 16777216 pixels"),
     ({"inputs": [{"b64": "%%%"}], "signature_name": "serving_bytes"}, 400, "base64"),
     ({"inputs": [1], "signature_name": "serving_bytes"}, 400, "b64"),
     (json.dumps({"instances": ["0" * 300000]}), 413, "at most 262144 bytes"),

@@ -46,12 +46,18 @@ def repeated(indices: tf.Tensor, count: int, times: int) -> tf.Tensor:
 
 def shuffled_passes(count: int, steps: int, size: int, key: int, epoch: tf.Tensor) -> tf.Tensor:
     """int64 [steps, size]: as many shuffled passes over 0..count-1 as the steps need, from (key, epoch)."""
-    passes = -(-steps * size // count)
-    numbers = tf.range(count, dtype=tf.int64)
-
-    def shuffled(number):
-        seed = [tf.constant(key, tf.int64), epoch * _PASSES_PER_EPOCH + number]
-        return tf.random.experimental.stateless_shuffle(numbers, tf.stack(seed))
-
-    orders = tf.map_fn(shuffled, tf.range(passes, dtype=tf.int64))
+    passes = tf.range(-(-steps * size // count), dtype=tf.int64)
+    orders = tf.map_fn(lambda number: _shuffled(count, key, epoch, number), passes)
     return tf.reshape(tf.reshape(orders, [-1])[: steps * size], [steps, size])
+
+
+def endless_passes(count: int, key: int, epoch: tf.Tensor) -> tf.data.Dataset:
+    """The same order as `shuffled_passes` for a number of steps that is not known: int64 scalars, as many as wanted."""
+    passes = tf.data.Dataset.range(_PASSES_PER_EPOCH)
+    return passes.flat_map(lambda number: tf.data.Dataset.from_tensor_slices(_shuffled(count, key, epoch, number)))
+
+
+def _shuffled(count: int, key: int, epoch: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """Pass `number` of an epoch over 0..count-1, int64 [count]."""
+    seed = tf.stack([tf.constant(key, tf.int64), epoch * _PASSES_PER_EPOCH + number])
+    return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)

@@ -18,7 +18,7 @@ from metaaug_tf.standard import crop_and_flip, cutout
 from metaaug_tf.transform import draw_transformations
 
 # Streams of random numbers that must not coincide: one for each use of the run's seed.
-_TRAIN_ORDER, _VALIDATION_ORDER, _ORDERS = 1, 2, 4
+TRAIN_ORDER, VALIDATION_ORDER, _ORDERS = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def training_dataset(
 
     def epoch_of_parts(share: Share) -> tf.data.Dataset:
         epoch, probabilities = (tf.convert_to_tensor(part.value) for part in (sampler.epoch, sampler.probabilities))
-        order = source.order(seed * _ORDERS + _TRAIN_ORDER, epoch, steps, batch_size)
-        key = seed * _ORDERS + _VALIDATION_ORDER
+        order = source.order(order_key(seed, TRAIN_ORDER), epoch, steps, batch_size)
+        key = order_key(seed, VALIDATION_ORDER)
         validation_order = shuffled_passes(len(validation), steps, validation_batch_size, key, epoch)
         both = tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(validation_order)))
         parts = both.skip(first_step).flat_map(lambda *batch: share.parts(batch))
@@ -131,6 +131,11 @@ def training_dataset(
         return parts.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2 * share.local)
 
     return distribute(make, steps - first_step, strategy)
+
+
+def order_key(seed: int, which: int) -> int:
+    """The key of TRAIN_ORDER or VALIDATION_ORDER in a run with that seed."""
+    return seed * _ORDERS + which
 
 
 def augment(images, indices, seed, epoch, probabilities, settings: Augmentation):

@@ -1,11 +1,16 @@
 """What compile() refuses, with the reason, before anything is trained."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.errors import UserError
+
+# What the inputs of a training batch hold (data/pipeline.py).
+INPUTS = frozenset({"images", "pairs", "magnitudes", "validation_images", "validation_labels"})
 
 
 def refuse_frozen(task: keras.Model) -> None:
@@ -71,3 +76,59 @@ def refuse_hidden_branches(*optimizers: keras.optimizers.Optimizer) -> None:
                     f"{setting}={getattr(optimizer, setting)} of the optimizer {optimizer.name} does not work on "
                     "several replicas: Keras takes it in a branch that can't reach the other replicas; leave it out"
                 )
+
+
+def check_steps(meta_every: int, policy_warmup_steps: int) -> None:
+    """Raises UserError for numbers of steps that can't be."""
+    for name, value, least in (("meta_every", meta_every, 1), ("policy_warmup_steps", policy_warmup_steps, 0)):
+        if value < least:
+            raise UserError(f"{name} is a number of steps, at least {least}, not {value}")
+
+
+def refuse_thawed(task: keras.Model, compiled: Sequence[int] | None) -> None:
+    """Raises UserError where layers were frozen or set free since compile().
+
+    Args:
+        task: the task network.
+        compiled: the ids of its trainable variables at compile(), or None before.
+    """
+    if compiled is not None and [id(variable) for variable in task.trainable_variables] != list(compiled):
+        raise UserError(
+            "layers of the task model were frozen or set free after compile(), and its optimizer knows the variables "
+            "from before; call compile() again"
+        )
+
+
+def check_training_data(data: Any) -> None:
+    """Refuses data for fit that can be seen not to be what training_dataset or training_batches yield.
+
+    Raises:
+        UserError: arrays, or a tf.data.Dataset of other elements.
+    """
+    spec = getattr(data, "element_spec", None)
+    inputs = spec[0] if isinstance(spec, tuple) else spec
+    known = isinstance(inputs, Mapping) and set(inputs) >= INPUTS
+    if isinstance(data, (np.ndarray, tf.Tensor)) or (spec is not None and not known):
+        raise UserError(
+            "MetaAugment.fit takes batches with drawn transformations and validation images. Give it "
+            "ma.training_dataset(train, validation, model.sampler) for ma.Examples, or "
+            "ma.training_batches(batches, validation, model.sampler) for a tf.data.Dataset of (images, labels)"
+        )
+
+
+def whole_class_weight(class_weight: Mapping[int, float] | None, classes: int) -> dict[int, float] | None:
+    """fit's class_weight with 1 for every class not named, which Keras leaves out beyond the last one named.
+
+    Args:
+        class_weight: as in fit.
+        classes: width of the task's output; 1 stands for two classes.
+
+    Raises:
+        UserError: a class that there is not.
+    """
+    if class_weight is None:
+        return None
+    classes = max(classes, 2)
+    if unknown := sorted(set(class_weight) - set(range(classes))):
+        raise UserError(f"class_weight names the class {unknown[0]}; there are the classes 0 to {classes - 1}")
+    return {number: float(class_weight.get(number, 1.0)) for number in range(classes)}

@@ -7,7 +7,12 @@ import keras
 import tensorflow as tf
 
 from metaaug_tf import replicas
+from metaaug_tf.errors import UserError
 from metaaug_tf.meta.losses import PerSampleLoss
+
+
+def _not_compiled(labels, predictions):
+    raise UserError("the model has no loss yet; call compile() first")
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Task:
     """
 
     model: keras.Model
-    losses: PerSampleLoss
+    losses: PerSampleLoss = _not_compiled
 
     def values(self) -> list[tf.Tensor]:
         """The trainable variables' present values, w of the method."""

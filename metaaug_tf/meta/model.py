@@ -8,12 +8,22 @@ import tensorflow as tf
 
 from metaaug_tf import replicas
 from metaaug_tf.errors import UserError
-from metaaug_tf.meta.checks import refuse_frozen, refuse_hidden_branches, refuse_loss_scaling, refuse_other_scope
+from metaaug_tf.meta.checks import (
+    check_steps,
+    check_training_data,
+    refuse_frozen,
+    refuse_hidden_branches,
+    refuse_loss_scaling,
+    refuse_other_scope,
+    refuse_thawed,
+    whole_class_weight,
+)
 from metaaug_tf.meta.forward import Forward, Task, training_forward
 from metaaug_tf.meta.gradient import MetaGradient, find_method, sample_weights
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, make_loop
 from metaaug_tf.meta.losses import check_loss, per_sample_loss
+from metaaug_tf.meta.saving import SavedByKeras
 from metaaug_tf.meta.weighting import find_weighting
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
@@ -24,17 +34,20 @@ from metaaug_tf.transform import transformation_embedding
 DEFAULT_POLICY = "default"
 
 
-class MetaAugment(keras.Model):
+@keras.saving.register_keras_serializable("metaaug_tf")
+class MetaAugment(SavedByKeras):
     """Wraps a classifier so that `fit` also learns which augmentation helps which image (method.md).
 
-    fit takes what `training_dataset` yields: (inputs, labels) or (inputs, labels, sample_weight), where inputs is
-    a dict of `images` [B, H, W, C], `pairs` int32 [B, 2], `magnitudes` float32 [B, 2], `validation_images`
-    [M, H, W, C] and `validation_labels`. evaluate, predict and calls act on the task network alone.
+    fit takes what `training_dataset` and `training_batches` yield: (inputs, labels) or (inputs, labels,
+    sample_weight), where inputs is a dict of `images` [B, H, W, C], `pairs` int32 [B, 2], `magnitudes` float32
+    [B, 2], `validation_images` [M, H, W, C] and `validation_labels`. evaluate, predict and calls act on the task
+    network alone. model.save and keras.models.load_model keep all of it, both optimizers and the sampler too.
 
     Attributes:
         task: the user's classifier.
         policy_network: weighs augmented images, or None: every image counts the same.
         sampler: the table that pairs are drawn from; also holds the number of the epoch.
+        feature_layer: name of the layer whose output is the feature vector, or None.
     """
 
     def __init__(self, task, policy_network=DEFAULT_POLICY, sampler=None, feature_layer=None, **kwargs):
@@ -56,14 +69,15 @@ class MetaAugment(keras.Model):
         super().__init__(**kwargs)
         refuse_frozen(task)
         self.task = task
-        self._with_features = with_features(task, feature_layer)
+        # Within Task the view of the network is out of Keras's sight, which else lists every layer twice.
+        self._task, self.feature_layer = Task(with_features(task, feature_layer)), feature_layer
         self.policy_network = PolicyNetwork() if policy_network == DEFAULT_POLICY else policy_network
         self.sampler = sampler or PairSampler()
         if self.policy_network is not None:
             embedding = transformation_embedding([[0, 0]], [[0.0, 0.0]])
             self.policy_network(tf.zeros((1, self.feature_width)), embedding)  # builds it
         self._health = PolicyHealth() if self.policy_network is not None else None
-        self._evaluating = False
+        self._evaluating, self._compiled_variables = False, None
         self.input_clock = InputClock()
         self.built = True
 
@@ -105,16 +119,22 @@ class MetaAugment(keras.Model):
                 trainable variables, or the mixed_float16 dtype policy.
         """
         refuse_frozen(self.task)
-        if meta_every < 1:
-            raise UserError(f"meta_every is a number of steps, at least 1, not {meta_every}")
-        if policy_warmup_steps < 0:
-            raise UserError(f"policy_warmup_steps is a number of steps, at least 0, not {policy_warmup_steps}")
+        check_steps(meta_every, policy_warmup_steps)
         self._method, self._meta_every = find_method(meta_gradient), meta_every
         self._policy_warmup_steps = policy_warmup_steps
-        self._task = Task(self._with_features, per_sample_loss(loss))
+        self._task = Task(self._task.model, per_sample_loss(loss))
         check_loss(self._task.losses, self.task.outputs[0])
         self._weighting = find_weighting(weighting)
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
+        self.compile_settings = dict(
+            meta_gradient=meta_gradient,
+            meta_every=meta_every,
+            policy_warmup_steps=policy_warmup_steps,
+            normalise_weights=normalise_weights,
+            weighting=weighting,
+            inner_learning_rate=inner_learning_rate,
+            jit_compile=jit_compile,
+        )
         with self.distribute_strategy.scope():
             self._compile_optimizers(optimizer, policy_optimizer)
             if jit_compile == "auto":
@@ -137,6 +157,7 @@ class MetaAugment(keras.Model):
         if self._on_several_replicas:
             refuse_hidden_branches(self.optimizer, self.policy_optimizer)
         self.optimizer.build(self.task.trainable_variables)
+        self._compiled_variables = tuple(id(variable) for variable in self.task.trainable_variables)
         if self.policy_network is not None:
             self.policy_optimizer.build(self.policy_network.trainable_variables)
         owners = {"the task model": self.task, "the policy network": self.policy_network, "the sampler": self.sampler}
@@ -149,12 +170,12 @@ class MetaAugment(keras.Model):
 
     def features(self, images, training=False):
         """The feature vectors [B, F] that the policy network sees."""
-        return self._with_features(images, training=training)[1]
+        return self._task.model(images, training=training)[1]
 
     @property
     def feature_width(self) -> int:
         """F, the length of the feature vectors."""
-        return self._with_features.outputs[1].shape[-1]
+        return self._task.model.outputs[1].shape[-1]
 
     @property
     def metrics(self):
@@ -190,8 +211,11 @@ class MetaAugment(keras.Model):
             weights = self._learned_weights(forward, inputs)
         loss = tf.reduce_sum(weights * forward.losses)
         *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
-        replicas.apply_gradients(self.optimizer, gradients, self.task.trainable_variables)
-        forward.keep_state()
+        # Where a dataset of unknown length ends, the step is run without a batch: then nothing may change, not even
+        # the counts and seeds, which do not depend on it.
+        with tf.control_dependencies([forward.losses]):
+            replicas.apply_gradients(self.optimizer, gradients, self.task.trainable_variables)
+            forward.keep_state()
         self._loss_tracker.update_state(loss)
         return self.compute_metrics(None, labels, forward.predictions, example_weights)
 
@@ -220,7 +244,8 @@ class MetaAugment(keras.Model):
 
     def _update_policy(self, forward: Forward, inputs) -> None:
         result = self._meta_gradient(forward, inputs, self._method)
-        replicas.apply_gradients(self.policy_optimizer, result.gradients, self.policy_network.trainable_variables)
+        with tf.control_dependencies([forward.losses]):
+            replicas.apply_gradients(self.policy_optimizer, result.gradients, self.policy_network.trainable_variables)
         self._health.observe_gradient(result.validation_loss, result.gradients)
 
     def _meta_gradient(self, forward: Forward, inputs, method) -> MetaGradient:
@@ -235,11 +260,23 @@ class MetaAugment(keras.Model):
 
         return method(forward, weights, self.policy_network.trainable_variables, validation, learning_rate)
 
-    def fit(self, *args, callbacks=None, shuffle=False, **kwargs):
+    def fit(self, x=None, *args, callbacks=None, shuffle=False, class_weight=None, **kwargs):
         """keras.Model.fit; the sampler is updated at each epoch's end, before the callbacks given see it.
 
-        The training dataset shuffles by itself, so `shuffle` is off.
+        Args:
+            x: what `training_dataset` or `training_batches` yields; it shuffles by itself, so `shuffle` is off.
+            *args: Keras's.
+            callbacks: as in Keras.
+            shuffle: as in Keras.
+            class_weight: {class number: factor on the loss of its images}; a class not named has 1.
+            **kwargs: Keras's.
+
+        Raises:
+            UserError: other data, a class that there is not, or layers frozen or set free since compile().
         """
+        check_training_data(x)
+        refuse_thawed(self.task, self._compiled_variables)
+        class_weight = whole_class_weight(class_weight, self.task.output_shape[-1])
         if isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks.callbacks
         else:
@@ -247,7 +284,7 @@ class MetaAugment(keras.Model):
         if not any(isinstance(callback, SamplerUpdate) for callback in given):
             given.insert(0, SamplerUpdate())
             given[0].set_model(self)
-        return super().fit(*args, callbacks=callbacks, shuffle=shuffle, **kwargs)
+        return super().fit(x, *args, callbacks=callbacks, shuffle=shuffle, class_weight=class_weight, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """keras.Model.evaluate of the task network."""

@@ -89,8 +89,4 @@ class PairSampler(keras.layers.Layer):
 
     def get_config(self):
         """Settings from which an untrained sampler can be made again."""
-        return {
-            **super().get_config(),
-            "history_epochs": self.history_epochs,
-            "epsilon": self.epsilon,
-        }
+        return {"name": self.name, "history_epochs": self.history_epochs, "epsilon": self.epsilon}

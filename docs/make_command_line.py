@@ -1,0 +1,97 @@
+"""Writes docs/command-line.md from the flags and settings themselves; tests/test_docs_commands.py keeps it current.
+
+python docs/make_command_line.py
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from metaaug_tf import main
+from metaaug_tf.config import RULES, config_for
+from metaaug_tf.export.serve import make_parser
+from metaaug_tf.settings import MEANINGS
+
+PAGE = Path(__file__).parent / "command-line.md"
+TEXT = """# Command line
+
+Made by `python docs/make_command_line.py` from the program's own flags.
+
+## Train, evaluate, export, report
+
+    python -m metaaug_tf.main --dataset=NAME [flags] [--config.KEY=VALUE ...]
+
+{flags}
+
+The same command again goes on where it stopped. Exit codes: 0; 2 for bad input, with what was given and what is
+allowed; 130 after Ctrl-C and 143 after SIGTERM, everything saved.
+
+## Settings
+
+`--config.KEY=VALUE`. The defaults are those of `configs/default.py`; `configs/DATASET.py` may have others, which
+`--help --dataset=DATASET` shows.
+
+{settings}
+
+## Serve
+
+    python -m metaaug_tf.export.serve --model=DIR [flags]
+
+{serve}
+"""
+
+
+def table(*rows):
+    """A Markdown table; the first row is the heading."""
+    lines = ["| " + " | ".join(re.sub(r"([|*])", r"\\\1", str(cell)) for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "| " + " | ".join("---" for _ in rows[0]) + " |", *lines[1:]])
+
+
+def code(value):
+    """A default as the command line takes it; nothing for none."""
+    return "" if value is None or value is False or value == [] or value == "" else f"`{value}`"
+
+
+def flag_rows():
+    """Flags of metaaug_tf.main in the order of --help."""
+    for name in main.OWN_FLAGS:
+        flag = main.FLAGS[name]
+        kind = flag.flag_type()
+        text = flag.help
+        if kind == "string enum":
+            allowed, text = text.split(": ", 1)
+            allowed = ", ".join(f"`{value}`" for value in allowed.strip("<>").split("|"))
+            text = f"{text[0].upper()}{text[1:]} One of {allowed}."
+        yield f"`--{name}`", code(flag.default), text
+
+
+def setting_rows():
+    """Settings with their defaults, meanings and ranges, those that belong together beside each other."""
+    config = config_for("default")
+    for key, meaning in MEANINGS.items():
+        default = f"`{config[key]}`" if config[key] != "" else ""
+        yield f"`{key}`", default, meaning, RULES[key][1] if key in RULES else ""
+
+
+def serve_rows():
+    """Flags of metaaug_tf.export.serve."""
+    for action in make_parser()._actions:
+        if action.dest != "help":
+            yield f"`{action.option_strings[0]}`", code(action.default), action.help
+
+
+def page():
+    """The page's text; needs metaaug_tf.main's flags defined."""
+    return TEXT.format(
+        flags=table(("flag", "default", "what it does"), *flag_rows()),
+        settings=table(("setting", "default", "what it is", "allowed"), *setting_rows()),
+        serve=table(("flag", "default", "what it does"), *serve_rows()),
+    )
+
+
+if __name__ == "__main__":
+    main.define_flags("default")
+    flags.FLAGS(sys.argv[:1])
+    PAGE.write_text(page(), encoding="utf-8")
