@@ -157,9 +157,18 @@ class MetaAugment(keras.Model):
         return metrics if self._health is None or self._evaluating else metrics + self._health.metrics
 
     def train_step(self, data):
-        """One step of method.md: virtual update, policy update when its turn has come, real update."""
+        """One step of method.md: virtual update, policy update when its turn has come, real update.
+
+        Raises:
+            UserError: meta_every is above 1 and the step is one of several replicas'.
+        """
         if self._meta_every == 1:
             return self._step(data, update_policy=True)
+        if replicas.count() > 1:
+            raise UserError(
+                f"meta_every={self._meta_every}: within strategy.run a step can't branch, since replicas meet in it; "
+                "call fit, or model.make_train_function() with an iterator of the distributed dataset"
+            )
         return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in self._kinds_of_step()])
 
     def _kinds_of_step(self) -> list[Callable]:
