@@ -49,6 +49,12 @@ CASES = {
 }
 
 
+def split_cpu(devices):
+    """Makes logical devices of the CPU, before TensorFlow has used it."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+
+
 @functools.cache
 def strategy_of(replicas):
     """0: none. Two strategies in a process must not share the numbers of their collectives."""
@@ -129,8 +135,7 @@ def run(name, replicas):
 
 
 def main(path, names):
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+    split_cpu(4)
     arrays = {}
     for name in names:
         for replicas in (0, *CASES[name]["replicas"]):

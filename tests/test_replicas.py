@@ -3,54 +3,40 @@
 The replicas are logical CPU devices of a process of their own (tests/replica_runs.py); everything is float64.
 """
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from replica_results import assert_same, run_script
 
-RUNS = Path(__file__).with_name("replica_runs.py")
 METHODS = ("exact", "finite_difference", "last_block")
-
-
-def run(folder, *cases):
-    """{case: {number of replicas: {name: array}}}; 0 replicas is without a strategy."""
-    path = folder / "results.npz"
-    done = subprocess.run([sys.executable, RUNS, path, ",".join(cases)], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = {}
-    with np.load(path) as arrays:
-        for key in arrays:
-            case, replicas, name = key.split("|")
-            results.setdefault(case, {}).setdefault(int(replicas), {})[name] = arrays[key]
-    return results
+# Cases of replica_runs.py in which replicas compute exactly what one device does.
+SAME = (
+    "uneven",
+    "uneven finite_difference",
+    "synchronised",
+    "clipped",
+    "not normalised",
+    "equal",
+    "shuffled",
+    "no policy",
+    "sample weights",
+)
 
 
 @pytest.fixture(scope="module")
 def methods(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("methods"), "methods")
+    return run_script("replica_runs.py", tmp_path_factory.mktemp("methods"), "methods")
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
-    names = ("uneven,uneven finite_difference,synchronised,batch_norm,clipped,not normalised,equal,shuffled,"
-             "no policy,sample weights,dropout").split(",")  # fmt: skip
-    return run(tmp_path_factory.mktemp("cases"), *names)
+    names = ",".join([*SAME, "batch_norm", "dropout"])
+    return run_script("replica_runs.py", tmp_path_factory.mktemp("cases"), names)
 
 
 def moved(results, group):
     """Whether the step changed anything of a group of variables."""
     names = [name for name in results if name.startswith(f"{group}/") and f"{name} before" in results]
     return any((results[name] != results[f"{name} before"]).any() for name in names)
-
-
-def assert_same(found, wanted):
-    """To 1e-6 of the largest value of each array."""
-    assert found.keys() == wanted.keys() and not found["replicas differ"]
-    for name in found:
-        atol = 1e-6 * np.abs(wanted[name]).max(initial=0)
-        np.testing.assert_allclose(found[name], wanted[name], rtol=0, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
@@ -67,11 +53,7 @@ def test_the_reported_loss_is_the_global_one(methods):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "case",
-    ["uneven", "uneven finite_difference", "synchronised", "clipped", "not normalised", "equal", "shuffled"]
-    + ["no policy", "sample weights"],
-)
+@pytest.mark.parametrize("case", SAME)
 def test_other_settings_and_uneven_batches(cases, case):
     wanted = cases[case][0]
     assert moved(wanted, "task") and (case == "no policy" or moved(wanted, "policy"))
