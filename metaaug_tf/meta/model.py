@@ -184,10 +184,20 @@ class MetaAugment(SavedByKeras):
         return metrics if self._health is None or self._evaluating else metrics + self._health.metrics
 
     def train_step(self, data):
-        """One step of method.md: virtual update, policy update when its turn has come, real update."""
+        """One step of method.md: virtual update, policy update when its turn has come, real update.
+
+        Raises:
+            UserError: not every step updates the policy and the step is one of several replicas'.
+        """
         kinds = self._kinds_of_step()
         if len(kinds) == 1:
             return kinds[0](data)
+        if replicas.count() > 1:
+            raise UserError(
+                f"meta_every={self._meta_every}, policy_warmup_steps={self._policy_warmup_steps}: within strategy.run "
+                "a step can't branch, since replicas meet in it; call fit, or model.make_train_function() with an "
+                "iterator of the distributed dataset"
+            )
         return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in kinds])
 
     def _kinds_of_step(self) -> Sequence[Callable]:
