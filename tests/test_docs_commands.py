@@ -4,6 +4,7 @@ Left out are docker (no container engine) and the making of environments, which 
 """
 
 import importlib.metadata
+import json
 import re
 import runpy
 import shlex
@@ -48,7 +49,9 @@ def documented() -> dict[str, None]:
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
             lines = re.sub(r"\s*\\\n\s*", " ", block).splitlines()
-            found |= dict.fromkeys(line.split("  #")[0].strip() for line in lines if line.strip())
+            lines = [line.split("  #")[0].strip() for line in lines if not line.startswith("#")]
+            lines = [re.sub(r"^srun( --\S+)* ", "", line) for line in lines]
+            found |= dict.fromkeys(filter(None, lines))
     return found
 
 
@@ -62,7 +65,7 @@ def mode(command: str) -> str:
         return "understood" if any(mark in command for mark in ELSEWHERE) else "main"
     if words[:3] == ["python", "-m", "metaaug_tf.export.serve"]:
         return "serve"
-    if words[:3] == ["python", "-m", "metaaug_tf.data.service"] or words[1].startswith("benchmarks/"):
+    if words[:3] == ["python", "-m", "metaaug_tf.data.service"] or (words[1:2] and words[1].startswith("benchmarks/")):
         return "help"
     return "pip" if words[:3] == ["python", "-m", "pip"] else words[0]
 
@@ -73,7 +76,7 @@ def commands(*modes: str) -> list[str]:
 
 def test_every_command_is_tried_in_one_of_these_ways():
     assert {mode(command) for command in COMMANDS} == {
-        *("main", "understood", "serve", "help", "curl", "docker", "make", "pip")
+        *("main", "understood", "serve", "help", "curl", "docker", "make", "pip", "export")
     }
     assert DEMO in COMMANDS
 
@@ -92,6 +95,13 @@ def test_programs_beside_the_main_one_tell_their_flags(command):
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
     flags = {word.split("=")[0] for word in words if word.startswith("--")}
     assert done.returncode == 0 and all(flag in done.stdout for flag in flags)
+
+
+@pytest.mark.parametrize("command", commands("export"))
+def test_the_cluster_in_the_environment_is_one(command):
+    name, value = shlex.split(command)[1].split("=", 1)
+    cluster = json.loads(value)
+    assert name == "TF_CONFIG" and len(cluster["cluster"]["worker"]) == 2 and cluster["task"]["index"] == 0
 
 
 @pytest.mark.parametrize("command", commands("pip"))
