@@ -41,6 +41,13 @@ def test_label_smoothing_is_that_of_keras_for_one_hot_labels(smoothing):
     np.testing.assert_allclose(found, reference(np.eye(5)[labels], logits), rtol=1e-5)
 
 
+@pytest.mark.parametrize("synchronised", [False, True])
+def test_batch_norm_over_replicas_is_a_setting(synchronised):
+    model = build_model(settings(synchronise_batch_norm=synchronised), 4, (8, 8, 3), 3)
+    found = [layer.synchronized for layer in model.task.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert found == [synchronised] * 3
+
+
 @pytest.mark.long
 def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
     config = settings(ema_momentum=0.8, epochs=2)
