@@ -34,7 +34,7 @@ def total(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     results = list(tensors)
     if count() == 1:
         return results
-    for dtype in {tensor.dtype for tensor in results}:
+    for dtype in dict.fromkeys(tensor.dtype for tensor in results):  # in the same order on all of them
         chosen = [i for i, tensor in enumerate(results) if tensor.dtype == dtype]
         reduced = tf.distribute.get_replica_context().all_reduce("SUM", [results[i] for i in chosen])
         for i, tensor in zip(chosen, reduced, strict=True):
