@@ -20,7 +20,7 @@ from metaaug_tf.errors import UserError
 # Which splits are the training and the test set where this isn't plainly "train" and "test" (or else
 # "validation"); with None the test set is cut from the first.
 DEFAULT_SPLITS = {"omniglot": ("train+test", None), "imagenet2012": ("train", "validation")}
-_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]+)?(:[\d*.]+)?", re.ASCII)
+_NAME = re.compile(r"[a-zA-Z][\w-]*(/[\w.+-]+)?(:[\d*.]+)?", re.ASCII)
 DOWNLOAD_HOSTS = ("https://storage.googleapis.com", "https://github.com")
 
 
