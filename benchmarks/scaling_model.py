@@ -19,8 +19,8 @@ ASSUMPTIONS = {
 }
 # (work relative to a plain step, all-reduces as large as the network, small ones). The work is the forward and
 # backward passes counted in docs/meta-gradient.md, the all-reduces are what `scaling.py count` finds: the plain step's
-# large one is of the real update's gradient; the meta step needs the virtual update's and the validation loss's too. Two
-# more small ones come between steps: is there a batch for all, and does anybody stop.
+# large one is of the real update's gradient; the meta step needs the virtual update's and the validation loss's too.
+# Two more small ones come between steps: is there a batch for all, and does anybody stop.
 STEPS = {"plain": (1.0, 1, 4), "exact": (10 / 3, 3, 9), "finite_difference": (3.0, 3, 10)}
 # (GPUs, how they are joined, bandwidth, latency)
 RINGS = [
