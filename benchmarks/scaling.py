@@ -4,7 +4,7 @@ python benchmarks/scaling.py count     all-reduces in the step of two workers, f
 python benchmarks/scaling.py time      time of a step on 1, 2 and 4 logical devices of this machine's CPU
 python benchmarks/scaling.py model     the step on 8 and on 4 x 8 GPUs, on paper (benchmarks/scaling_model.py)
 
-`count` starts two processes on this machine, `time` one for each number of devices.
+`count` starts two processes on this machine, `time` one for each number of devices, which take steps in turn.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from scaling_model import print_model
 
 METHODS = ("plain", "exact", "finite_difference", "last_block")
 NETWORK, BATCH, CLASSES, SIZE = "wide_resnet 16-2", 64, 10, 32
-WARM_UP, ROUNDS, STEPS = 2, 9, 2
+ROUNDS = 9
 
 
 def make_model(strategy, method, network="16-2"):
@@ -106,6 +106,7 @@ def count():
 
 
 def time_as_one(devices, method):
+    """Takes a step, after one that compiles, for each line read; prints its seconds: passed, and of CPU time."""
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -114,37 +115,60 @@ def time_as_one(devices, method):
     model = make_model(strategy, method)
     batches, step = distributed_batches(strategy), model.make_train_function()
     model.build_metrics(batches.element_spec)
-    seconds = []
-    for number in range(WARM_UP + ROUNDS):
-        started = time.perf_counter()
-        for _ in range(1 if number < WARM_UP else STEPS):
-            logs = step(batches)
-        float(logs["loss"])  # waits for the last one
-        seconds.append((time.perf_counter() - started) / STEPS)
-    print(json.dumps(seconds[WARM_UP:]))
+    step(batches)
+    for _ in sys.stdin:
+        started = time.perf_counter(), time.process_time()
+        float(step(batches)["loss"])  # waits for it
+        print(json.dumps([time.perf_counter() - started[0], time.process_time() - started[1]]), flush=True)
 
 
 def time_all(devices, methods):
-    """Prints a row for each method and number of devices; each in a process of its own, one after the other."""
+    """Prints a row for each method and number of devices; they take turns, so that other work slows all alike."""
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     print(
         f"{NETWORK}, global batch {BATCH}, logical devices of one CPU with {cores} cores, load {load:.1f} at the start"
     )
-    print(f"{'step':20s}{'devices':>8s}{'ms':>8s}{'quartiles':>16s}{'to 1 device':>13s}")
+    columns = f"{'ms':>8s}{'to 1 device':>13s}{'CPU ms':>10s}{'to 1 device':>13s}{'quartiles':>16s}"
+    print(f"{'step':20s}{'devices':>8s}{columns}")
     for method in methods:
-        alone = None
+        processes = {}
+        try:
+            for number in devices:
+                arguments = ["time_as_one", f"--devices={number}", f"--methods={method}"]
+                processes[number] = start(arguments, dict(os.environ))
+            seconds = {number: [] for number in devices}
+            for _ in range(ROUNDS):
+                for number, process in processes.items():
+                    seconds[number].append(take_turn(process))
+        finally:
+            for process in processes.values():
+                process.kill()
         for number in devices:
-            process = start(["time_as_one", f"--devices={number}", f"--methods={method}"], dict(os.environ))
-            millis = [1000 * value for value in json.loads(process.communicate(timeout=900)[0].splitlines()[-1])]
-            low, middle, high = statistics.quantiles(millis, n=4)
-            alone = alone or middle
-            print(f"{method:20s}{number:8d}{middle:8.0f}{low:9.0f} - {high:.0f}{middle / alone:13.2f}", flush=True)
+            print_times(method, number, seconds[number], seconds[devices[0]])
+
+
+def take_turn(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
+
+
+def print_times(method, devices, own, first):
+    passed, used = ([1000 * turn[i] for turn in own] for i in (0, 1))
+    ratios = [[turn[i] / other[i] for turn, other in zip(own, first, strict=True)] for i in (0, 1)]
+    low, middle, high = statistics.quantiles(ratios[1], n=4)
+    to_first = statistics.median(ratios[0])
+    print(
+        f"{method:20s}{devices:8d}{statistics.median(passed):8.0f}{to_first:13.2f}{statistics.median(used):10.0f}"
+        f"{middle:13.2f}{low:9.2f} - {high:.2f}"
+    )
 
 
 def start(arguments, environment):
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return subprocess.Popen(
         [sys.executable, __file__, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

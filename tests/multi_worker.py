@@ -16,17 +16,22 @@ def free_ports(count):
 
 
 @contextmanager
-def workers(*arguments_of_each, code=None):
-    """Starts a worker for each list of arguments of the command (or of the code); kills what is left at the end."""
-    names = [f"127.0.0.1:{port}" for port in free_ports(len(arguments_of_each))]
+def workers(*arguments_of_each, absent=0):
+    """Starts the command as a worker for each list of arguments; kills what is left at the end.
+
+    Args:
+        *arguments_of_each: of the workers that are started.
+        absent: how many more there are to be, which are not started.
+    """
+    names = [f"127.0.0.1:{port}" for port in free_ports(len(arguments_of_each) + absent)]
     processes = []
     try:
         for index, arguments in enumerate(arguments_of_each):
             config = {"cluster": {"worker": names}, "task": {"type": "worker", "index": index}}
-            what = ["-c", code] if code else ["-m", "metaaug_tf.main", "--distribution=multi_worker"]
+            command = [sys.executable, "-u", "-m", "metaaug_tf.main", "--distribution=multi_worker"]
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-u", *what, *map(str, arguments)],
+                    [*command, *map(str, arguments)],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,

@@ -48,25 +48,27 @@ def files(workdir):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The same run by one process and by two workers."""
+    """The same run by one process with one device, by two workers, and by one process with two devices."""
     folder = tmp_path_factory.mktemp("runs")
     kill.finish(folder / "one", *SETTINGS)
     outputs = train(folder / "two")
+    kill.finish(folder / "mirrored", *SETTINGS, "--distribution=mirrored", "--devices=2")
     return folder, outputs
 
 
 @pytest.mark.slow
-def test_two_workers_come_to_what_one_process_comes_to(runs):
+@pytest.mark.parametrize("other", ["two", "mirrored"])
+def test_two_workers_or_devices_come_to_what_one_process_comes_to(runs, other):
     folder, _ = runs
-    (position, wanted, rows, _, accuracies), found = (kill.results(folder / name) for name in ("one", "two"))
+    (position, wanted, rows, _, accuracies), found = (kill.results(folder / name) for name in ("one", other))
     assert position == found[0] and wanted.keys() == found[1].keys()
     # Sums of float32 in another order, over 18 steps: at most 1.4e-6 where it was measured.
     largest = {name: np.abs(wanted[name].astype(float) - found[1][name]).max() for name in wanted}
     print("largest difference", max(largest.values()), max(largest, key=largest.get))
     for name in wanted:
         np.testing.assert_allclose(found[1][name], wanted[name], rtol=1e-5, atol=1e-5, err_msg=name)
-    for row, other in zip(rows, found[2], strict=True):
-        assert row == pytest.approx(other, rel=1e-4, abs=1e-5)
+    for row, of_other in zip(rows, found[2], strict=True):
+        assert row == pytest.approx(of_other, rel=1e-4, abs=1e-5)
     assert accuracies == pytest.approx(found[4], rel=1e-4)
 
 
@@ -131,6 +133,15 @@ def test_what_can_not_be_is_refused_by_both_with_the_reason(tmp_path, reason):
     for code, _, errors in found:
         assert code == 2 and message.replace("ADDRESS", address) in errors and "Traceback" not in errors, errors
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+@pytest.mark.long
+def test_a_worker_that_waits_in_vain_can_be_stopped(tmp_path):
+    with workers(commands(tmp_path / "run")[0], absent=1) as (process,):
+        assert "waits for the others" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        code, _, errors = ends([process], 20)[0]
+    assert code == 143 and "stopped; to go on" in errors and "Traceback" not in errors
 
 
 @pytest.mark.long

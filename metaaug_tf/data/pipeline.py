@@ -173,15 +173,15 @@ def evaluation_dataset(
 
     Args:
         examples: of any number.
-        batch_size: images for a replica at a time.
-        replicas: how many will share the batches, each then of B = batch_size * replicas images; the last may be
-            smaller.
+        batch_size: images for a replica at a time, fewer where there are not so many; the last batch may be smaller.
+        replicas: how many will share the batches, each then of B = batch_size * replicas images.
     """
     if isinstance(examples, Examples):
         dataset = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
     else:
         dataset = examples.in_order()
-    return dataset.batch(batch_size * replicas).prefetch(2).with_options(sharded_by_example())
+    of_a_replica = min(batch_size, -(-len(examples) // replicas))
+    return dataset.batch(of_a_replica * replicas).prefetch(2).with_options(sharded_by_example())
 
 
 def _check(
