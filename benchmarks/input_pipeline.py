@@ -1,12 +1,13 @@
 """What feeding ImageNet costs: images per second and core through reading, cropping, two operations and batching.
 
-    python benchmarks/input_pipeline.py [--images 1024] [--batch 256] [--repeats 7]
+    python benchmarks/input_pipeline.py [--images 2048] [--batch 128] [--repeats 5]
 
-Makes a stand-in for ImageNet: JPEG files of 500 x 375 pixels, of about the mean size of ImageNet's training files
-(115 kB), written into TFRecords by a TFDS builder as ImageNet's are. Then it goes through epochs of the training
-pipeline that the config of imagenet2012 gives, cut off after each of its parts in turn, and counts the process's CPU
-time, which other processes do not add to: a core's second is a second of one core that does nothing else. "served" is
-the whole pipeline made by a tf.data service in another process: what is counted is the CPU time of this one.
+Makes a stand-in for ImageNet: 128 JPEG files of 500 x 375 pixels, of about the mean size of ImageNet's training files
+(115 kB), written into TFRecords by a TFDS builder as ImageNet's are, each several times over. Then it goes through
+epochs of the training pipeline that the config of imagenet2012 gives, cut off after each of its parts in turn, and
+counts the process's CPU time, which other processes do not add to: a core's second is a second of one core that does
+nothing else. "served" is the whole pipeline made by a tf.data service in another process: what is counted is the CPU
+time of this one.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from metaaug_tf.data.pipeline import augmentation_from
 from metaaug_tf.data.sources import load_dataset
 
 WIDTH, HEIGHT, CLASSES = 500, 375, 1000
-VALIDATION = 64
+DISTINCT, VALIDATION = 128, 64
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -79,8 +80,9 @@ def builder_of(files):
 def stand_in(folder, count):
     """The Dataset of the stand-in, streamed, and the mean size of its files in bytes."""
     (folder / "photos").mkdir()
-    files = write_photos(folder / "photos", count + VALIDATION)
-    builder = builder_of(files)(data_dir=folder)
+    files = write_photos(folder / "photos", DISTINCT)
+    repeated = [files[number % DISTINCT] for number in range(count + VALIDATION)]
+    builder = builder_of(repeated)(data_dir=folder)
     tfds.disable_progress_bar()
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=16))
     stream_source.prepared_builder = lambda name, data_dir: builder
@@ -153,9 +155,9 @@ def start_service():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--images", type=int, default=2048)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     process, address = start_service()
     try:
