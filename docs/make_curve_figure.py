@@ -1,6 +1,6 @@
 """Draws the accuracy of a run over its epochs from the rows of its metrics.jsonl.
 
-    python docs/make_curve_figure.py docs/cifar10.jsonl docs/images/cifar10.png
+python docs/make_curve_figure.py docs/cifar10.jsonl docs/images/cifar10.png
 """
 
 import json
