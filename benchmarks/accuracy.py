@@ -17,24 +17,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+_SMALL = ["--config.model=conv_net", "--config.width=1", "--config.measure_step_ratio=False"]
 SUITES = {
     "glyphs": ["--dataset=glyphs"],
-    "omniglot": ["--dataset=omniglot", "--config.split=small1", "--config.epochs=20"],
+    "omniglot": ["--dataset=omniglot", "--config.split=small1", "--config.epochs=60", *_SMALL],
     "omniglot, 5 a character": [
         "--dataset=omniglot",
         "--config.split=small1",
         "--config.train_per_class=5",
         "--config.validation_per_class=1",
-        "--config.epochs=40",
+        "--config.epochs=160",
+        *_SMALL,
     ],
     "cifar10, 4,000 images": [
         "--dataset=cifar10",
         "--config.train_examples=4000",
-        "--config.depth=10",
-        "--config.width=1",
         "--config.batch_size=64",
         "--config.validation_batch_size=64",
-        "--config.epochs=30",
+        "--config.epochs=40",
+        *_SMALL,
     ],
 }
 _BASELINE = ["--config.train_on_validation=True"]
@@ -49,6 +50,8 @@ POLICIES = {
         "--config.meta_gradient=finite_difference",
         "--config.meta_every=8",
     ],
+    # In the end on the validation images too, as the baselines are from the start.
+    "metaaugment, joined": ["--policy=metaaugment", "--config.validation_join_fraction=0.3"],
 }
 # The same with so many epochs only that training takes the CPU time of `uniform`; needs the rows of both.
 EQUAL_TIME = {
