@@ -103,7 +103,7 @@ def _save_what_is_whole(model: MetaAugment, checkpoints: Checkpoints) -> None:
     Not with several steps an execution, of which some may be done, nor with other workers, who wait within the step.
     """
     if model.steps_per_execution == 1 and Workers(model.distribute_strategy).count == 1:
-        checkpoints.save()
+        checkpoints.save_progress()
 
 
 def _refuse_moving_average(model: MetaAugment) -> None:
