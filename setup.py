@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 RUNTIME = [
     "tensorflow>=2.21,<2.22",
     "keras>=3.15,<3.16",
+    "h5py>=3.11,<4",  # Keras needs it too
     "tensorflow-datasets>=4.9.10,<4.10",
     "importlib_resources>=6,<8",  # needed by tensorflow-datasets to download, not declared by it
     "absl-py>=2.5,<3",

@@ -82,6 +82,8 @@ def test_fit_on_one_hot_pairs_of_unknown_number_takes_a_step_for_each_batch():
     # Keras counts draws in a seed's second number: six steps, as the passes of a step see the same mask.
     assert [int(seed.numpy()[1] - old[1]) for seed, old in zip(seeds, before, strict=True)] == [6, 6]
     assert int(model.sampler.counts.numpy().sum()) == 40 and np.isfinite(history["loss"]).all()
+    counted = [metric.count for metric in model.metrics if metric.name in ("loss", "meta_loss", "policy_gradient_norm")]
+    assert [int(count.numpy()) for count in counted] == [3, 3, 3], "the end of the data is no step"
 
 
 FLOATS = ma.Examples(TRAIN.images.astype(np.float32), TRAIN.labels)

@@ -12,6 +12,9 @@ import test_resume as resume
 
 import metaaug_tf as ma
 from metaaug_tf.export.task import export_task
+from metaaug_tf.files import write_json
+from metaaug_tf.policy.folder import write_policy
+from metaaug_tf.report import write_report
 from metaaug_tf.training import checkpoint_folder, metrics_log
 from metaaug_tf.training.checkpoint_folder import CheckpointFolder, Position
 from metaaug_tf.training.file_errors import file_errors_as_os_errors
@@ -107,6 +110,15 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+def fill(folder):
+    """Writes a file to the last block; returns its path."""
+    path = folder / "others"
+    with pytest.raises(OSError, match="No space"), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return path
+
+
 @pytest.mark.long
 def test_an_export_to_a_full_disk_ends_with_a_message_and_without_a_version(small_disk):
     (small_disk / "run").mkdir()
@@ -116,6 +128,31 @@ def test_an_export_to_a_full_disk_ends_with_a_message_and_without_a_version(smal
         (small_disk / "others").write_bytes(bytes(2**20 - 60_000))
         export_task(model, run.export / "task", ["a", "b", "c", "d"], "glyphs")
     assert not (small_disk / "run/export/task/1").exists()
+
+
+def test_a_report_to_a_full_disk_leaves_the_one_before(small_disk):
+    write_json(small_disk / "config.json", CONFIG)
+    write_json(small_disk / "summary.json", {"test_accuracy": 0.5})
+    page = write_report(small_disk)
+    before = page.read_bytes()
+    write_json(small_disk / "summary.json", {"test_accuracy": 0.75})
+    filling = fill(small_disk)
+    with pytest.raises(ma.UserError, match="report.html can't be written: No space left on device"):
+        write_report(small_disk)
+    assert page.read_bytes() == before
+    assert {path.name for path in small_disk.iterdir()} == {"config.json", "summary.json", "others", "report.html"}
+    filling.unlink()
+    assert "75" in write_report(small_disk).read_text()
+
+
+def test_what_was_learned_is_whole_or_as_before_on_a_full_disk(small_disk):
+    model, folder = resume.make_model(), small_disk / "policy"
+    write_policy(folder, 128, model.policy_network)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    fill(small_disk)
+    with pytest.raises(OSError):
+        write_policy(folder, 255, model.policy_network)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_lack_of_memory_is_not_taken_for_a_full_disk():

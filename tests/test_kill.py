@@ -121,6 +121,28 @@ def test_stopped_by_a_signal_the_printed_command_goes_on(tmp_path, straight, num
     assert_same(straight, results(workdir))
 
 
+@pytest.mark.parametrize("kibibytes", [1700, 4200], ids=["checkpoints", "exports"])
+def test_on_a_disk_that_is_full_it_ends_with_a_message_and_goes_on_when_there_is_room(tmp_path, straight, kibibytes):
+    (disk := tmp_path / "disk").mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", disk], capture_output=True
+    ).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        process = start(disk / "run")
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 2 and "Traceback" not in errors, errors
+        assert "No space left on device" in errors and "the same command goes on" in errors.replace("\n", " ")
+        assert not (disk / "run/summary.json").exists() and not (disk / "run/report.html").exists()
+        reached = CheckpointFolder(disk / "run/checkpoints").newest_whole().position
+        print(f"full with {kibibytes} KiB at {reached}: {errors}")
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        assert "going on with" in finish(disk / "run")
+        assert_same(straight, results(disk / "run"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_a_fork_with_other_settings_goes_on_and_leaves_the_run_alone(tmp_path):
     workdir, fork = tmp_path / "run", tmp_path / "fork"
     process = start(workdir)

@@ -100,6 +100,10 @@ class StreamedExamples:
         dataset = files.flat_map(_read).map(one, num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.apply(tf.data.experimental.assert_cardinality(len(self)))
 
+    def whole_image(self, record: tf.Tensor) -> tf.Tensor:
+        """The image of a record, as large as it is: uint8 [h, w, 3]."""
+        return tf.io.decode_jpeg(self._parse(record)[0], channels=3)
+
     def head(self, count: int) -> Examples:
         """The first `count` examples, or all if there are fewer, in memory."""
         batch = self.in_order().batch(min(count, len(self))).take(1)
@@ -154,4 +158,6 @@ def _decoded_part(encoded: tf.Tensor, window: tf.Tensor, size: int) -> tf.Tensor
 
 
 def _read(name, skip, take, first) -> tf.data.Dataset:
-    return tf.data.TFRecordDataset(name).skip(skip).take(take).enumerate(first)
+    records = tf.data.TFRecordDataset(name).skip(skip).take(take)
+    # Without it a file that ends too early would shift all examples after it, and only the epoch's end would tell.
+    return records.apply(tf.data.experimental.assert_cardinality(take)).enumerate(first)

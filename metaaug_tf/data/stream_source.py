@@ -11,6 +11,7 @@ from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 from metaaug_tf.data.examples import Dataset
 from metaaug_tf.data.images import check_memory
 from metaaug_tf.data.stream import StreamedExamples
+from metaaug_tf.data.stream_faults import broken_files_named
 from metaaug_tf.data.tfds_source import check_features, check_labels, choose_splits, class_names, prepared_builder
 from metaaug_tf.errors import UserError
 
@@ -55,8 +56,9 @@ def load_stream(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
     train, validation, test = (
         StreamedExamples(files, builder.info.features, settings["image_size"]) for files in (train, validation, sets[1])
     )
-    judges = validation.head(held_out)
-    for split, labels in ((splits[0], judges.labels), (splits[-1], test.head(1).labels)):
+    with broken_files_named(validation, test):
+        judges, first = validation.head(held_out), test.head(1)
+    for split, labels in ((splits[0], judges.labels), (splits[-1], first.labels)):
         check_labels(builder, split, labels)
     names = class_names(builder, np.arange(builder.info.features["label"].num_classes))
     return Dataset(train, judges, test, names)

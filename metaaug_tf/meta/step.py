@@ -59,13 +59,13 @@ class MetaStep(keras.Model):
             weights = self._learned_weights(forward, inputs)
         loss = tf.reduce_sum(weights * forward.losses)
         *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
-        # Where a dataset of unknown length ends, the step is run without a batch: then nothing may change, not even
-        # the counts and seeds, which do not depend on it.
+        # Where a dataset of unknown length ends, or input fails, the step is run without a batch: then nothing may
+        # change, not even the counts and seeds, which do not depend on it.
         with tf.control_dependencies([forward.losses]):
             replicas.apply_gradients(self.optimizer, gradients, self.task.trainable_variables)
             forward.keep_state()
-        self._loss_tracker.update_state(loss)
-        return self.compute_metrics(None, labels, forward.predictions, example_weights)
+            self._loss_tracker.update_state(loss)
+            return self.compute_metrics(None, labels, forward.predictions, example_weights)
 
     def policy_gradients(self, data, method) -> list[tf.Tensor]:
         """The meta-gradient on one batch of the training dataset, by policy variable; changes nothing.
@@ -81,8 +81,9 @@ class MetaStep(keras.Model):
     def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
         """The weights [B] of the present policy, which health metrics and sampler take note of."""
         raw, pairs = forward.shard.gather([self._raw_weights(forward, inputs), inputs["pairs"]])
-        self._health.observe_weights(raw)
-        self.sampler.observe(pairs, raw)
+        with tf.control_dependencies([forward.losses]):
+            self._health.observe_weights(raw)
+            self.sampler.observe(pairs, raw)
         weights = self._weighting(sample_weights(raw, self._normalise), self.optimizer.iterations.value)
         return forward.shard.own(weights)
 
@@ -94,7 +95,7 @@ class MetaStep(keras.Model):
         result = self._meta_gradient(forward, inputs, self._method)
         with tf.control_dependencies([forward.losses]):
             replicas.apply_gradients(self.policy_optimizer, result.gradients, self.policy_network.trainable_variables)
-        self._health.observe_gradient(result.validation_loss, result.gradients)
+            self._health.observe_gradient(result.validation_loss, result.gradients)
 
     def _meta_gradient(self, forward: Forward, inputs, method) -> MetaGradient:
         validation = (inputs["validation_images"], inputs["validation_labels"])

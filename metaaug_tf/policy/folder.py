@@ -133,9 +133,7 @@ def read_network(folder: Path) -> PolicyNetwork:
         network = PolicyNetwork(settings["hidden_units"], settings["head"])
         network(np.zeros((1, settings["feature_width"]), np.float32), np.zeros((1, EMBEDDING_SIZE), np.float32))
         network.load_weights(path)
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (UserError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} can't be read as the network that {SETTINGS_FILE} describes: {error}") from error
     return network
 

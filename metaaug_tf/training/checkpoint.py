@@ -133,6 +133,11 @@ class Checkpoints(keras.callbacks.Callback):
             )
         self._written_at = time.monotonic()
 
+    def save_progress(self) -> None:
+        """As `save`, unless the newest checkpoint is of this very step already; for a process by itself."""
+        if self._folder.names()[:1] != [self.position.folder_name]:
+            self.save()
+
     def on_train_begin(self, logs=None):
         """Gives callbacks their state back, after their own beginning."""
         if self._pending is not None:

@@ -8,6 +8,7 @@ from metaaug_tf.config import check_config, config_digest
 from metaaug_tf.data.examples import Dataset
 from metaaug_tf.data.pipeline import evaluation_dataset
 from metaaug_tf.data.sources import load_dataset
+from metaaug_tf.data.stream_faults import broken_files_named
 from metaaug_tf.errors import UserError
 from metaaug_tf.export.runtimes import check_format, export_runtime
 from metaaug_tf.meta.model import MetaAugment
@@ -35,7 +36,8 @@ def _restored(workdir: Path, data_dir: str | None) -> tuple[MetaAugment, Dataset
 def evaluate(workdir: Path, data_dir: str | None) -> None:
     """Prints accuracy and loss of a trained run on its test set."""
     model, data, _ = _restored(workdir, data_dir)
-    result = model.evaluate(evaluation_dataset(data.test), verbose=0, return_dict=True)
+    with broken_files_named(data.test):
+        result = model.evaluate(evaluation_dataset(data.test), verbose=0, return_dict=True)
     print(json.dumps({"test_accuracy": result["accuracy"], "test_loss": result["loss"], "images": len(data.test)}))
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from metaaug_tf.data.stream_faults import input_failed
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.training.averaging import AveragingSGD
 from metaaug_tf.training.callback_state import check_resumable, has_state
 from metaaug_tf.training.checkpoint import Checkpoints
+from metaaug_tf.training.workers import Workers
 
 
 def fit_resumably(
@@ -60,9 +62,15 @@ def fit_resumably(
 
     def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
         cardinality = dataset.cardinality  # a number in a tf.distribute.DistributedDataset
-        listed.set_params({**params, "steps": int(cardinality() if callable(cardinality) else cardinality)})
+        listed.set_params({**params, "steps": (steps := int(cardinality() if callable(cardinality) else cardinality))})
+        steps_of_epoch = checkpoints.position.step + steps
         model.build_metrics(dataset.element_spec)
-        model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
+        try:
+            model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
+        except tf.errors.OpError as error:
+            if input_failed(error) and checkpoints.position.step < steps_of_epoch:
+                _save_what_is_whole(model, checkpoints)
+            raise
         return model.stop_training
 
     if position.step and not stopped:
@@ -87,6 +95,15 @@ class _OneTraining(keras.callbacks.CallbackList):
 
     def on_train_end(self, logs=None):
         """Keras calls it in each part."""
+
+
+def _save_what_is_whole(model: MetaAugment, checkpoints: Checkpoints) -> None:
+    """Writes a checkpoint where a step got no input: it was not begun, so the state is that after the one before.
+
+    Not with several steps an execution, of which some may be done, nor with other workers, who wait within the step.
+    """
+    if model.steps_per_execution == 1 and Workers(model.distribute_strategy).count == 1:
+        checkpoints.save_progress()
 
 
 def _refuse_moving_average(model: MetaAugment) -> None:

@@ -18,6 +18,7 @@ from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset, trai
 from metaaug_tf.data.service import lost_service_told
 from metaaug_tf.data.share import check_divisible
 from metaaug_tf.data.sources import load_dataset
+from metaaug_tf.data.stream_faults import broken_files_named
 from metaaug_tf.files import write_json
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.report.page import write_report
@@ -80,6 +81,7 @@ def train(
                 opened.enter_context(run.opened_for(config))
                 if first is not None:
                     CheckpointFolder(run.checkpoints).write(first)
+            opened.enter_context(broken_files_named(data.train, data.test))
             opened.enter_context(lost_service_told())
             _fit(model, dataset, data, config, run, stop, workers)
             workers.check_stop(stop)
