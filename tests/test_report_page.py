@@ -61,7 +61,7 @@ def read_page(folder: Path) -> Page:
 def test_page_has_every_part_and_says_what_pictures_show(demo):
     html = read_page(demo)
     images = html.all("img")
-    # 2 comparison, 2 training, 3 sampler, 2 weights, 14 magnitudes, 4 policy, 36 gallery
+    # 2 comparison, 2 training, 6 sampler, 2 weights, 11 magnitudes, 4 policy, 36 gallery
     assert len(images) == 63
     assert all(len(image["alt"]) > 20 for image in images)
     assert {a["id"] for a in html.all("section")} == {
