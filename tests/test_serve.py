@@ -2,12 +2,14 @@
 
 import base64
 import json
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +107,12 @@ def test_many_clients_at_once_get_their_own_answers(url, images, expected):
         answers = list(pool.map(ask, range(64)))
     for number, answer in enumerate(answers):
         np.testing.assert_allclose(answer, expected["probabilities"][number % 5], atol=1e-6)
+
+
+def test_64_clients_for_seconds_meet_no_error(url):
+    serving = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks/serving.py"))
+    latencies, errors, _ = serving["load"](url, serving["png"]((8, 8, 3)), clients=64, seconds=3)
+    assert errors == [] and len(latencies) >= 64
 
 
 PIXEL = [[[0, 0, 0]]]
