@@ -192,5 +192,7 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path, content):
         (folder / "1/saved_model.pb").write_bytes(b"damaged")
     done = subprocess.run([*MODULE, f"--model={folder}"], capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
+    if content != "damaged":  # of those TensorFlow has something to say too
+        assert done.stderr.startswith("metaaug_tf: ")
     assert "metaaug_tf: " in done.stderr and "Traceback" not in done.stderr
     assert ("can't be loaded" if content == "damaged" else "is not an export") in done.stderr
