@@ -4,7 +4,7 @@
 
 Pins itself to one core, and counts the process's CPU time, which other processes do not add to. Every contender that
 can be imported runs in turn within each repeat; the others are named and left out. For each: median over the repeats,
-quartiles, and the median over the repeats of Pillow's time divided by the contender's.
+quartiles, and Pillow's and Keras's time divided by the contender's in the same repeat, with quartiles too.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from augment_peers import CONTENDERS  # noqa: E402
 from metaaug_tf.ops import OPERATIONS  # noqa: E402
 
 BATCH = 128
+REFERENCES = ("Pillow", "keras.layers")
 MIN_SECONDS = 0.05
 
 
@@ -70,13 +71,20 @@ def measure(functions, repeats):
     return {name: np.array([round_[name] for round_ in rounds]) for name in functions}, compilation
 
 
+def ratio_columns(ratios):
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return f"{middle:15.2f} {low:7.2f} {high:7.2f}"
+
+
 def print_pairs(size, times, compilation):
     print(f"\ntwo random operations of the 14, {size} x {size} x 3, batch of {BATCH}: microseconds per image and core")
-    print(f"{'':18} {'median':>9} {'quartiles':>19} {'x Pillow':>9} {'first call':>11}")
+    references = [name for name in REFERENCES if name in times]
+    headings = "".join(f"{'x ' + name:>15} {'quartiles':>15}" for name in references)
+    print(f"{'':18} {'median':>9} {'quartiles':>19}{headings} {'first call':>11}")
     for name, values in times.items():
         low, high = np.quantile(values, [0.25, 0.75])
-        ratio = np.median(times["Pillow"] / values)
-        print(f"{name:18} {np.median(values):9.1f} {low:9.1f} {high:9.1f} {ratio:9.2f} {compilation[name]:9.1f} s")
+        ratios = "".join(ratio_columns(times[reference] / values) for reference in references)
+        print(f"{name:18} {np.median(values):9.1f} {low:9.1f} {high:9.1f}{ratios} {compilation[name]:9.1f} s")
 
 
 def print_operations(size, table):

@@ -4,11 +4,11 @@ python -m metaaug_tf.export.serve --model=runs/demo/export/task --port=8501
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.quiet import quiet_stderr
 
 _MIB = 2**20
 
@@ -36,17 +36,18 @@ def serve(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: there is no such export, or the web server's packages are not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import uvicorn
+        with quiet_stderr():
+            import tensorflow as tf
+            import uvicorn
 
-        from metaaug_tf.export.app import make_app
+            tf.config.list_physical_devices()
+            from metaaug_tf.export.app import make_app
+            from metaaug_tf.export.served_model import ServedModel, find_version
     except ModuleNotFoundError as error:
         raise UserError(
             f"the server needs {error.name}: python -m pip install 'metaaug_tf[serve]' (starlette and uvicorn)"
         ) from error
-    from metaaug_tf.export.served_model import ServedModel, find_version
-
     folder = find_version(arguments.model)
     name = arguments.name or (folder.parent.name if folder.name.isdigit() else folder.name)
     app = make_app(ServedModel(folder, arguments.max_batch), name, int(arguments.max_request_mib * _MIB))

@@ -3,8 +3,6 @@
 TensorFlow is imported only after the flags are parsed and the config is checked.
 """
 
-import contextlib
-import os
 import shlex
 import signal
 import sys
@@ -16,6 +14,7 @@ from ml_collections import config_flags
 
 from metaaug_tf.config import DISTRIBUTIONS, POLICIES, check_config, config_for
 from metaaug_tf.errors import UserError, WorkerLost
+from metaaug_tf.quiet import quiet_stderr
 from metaaug_tf.settings import MEANINGS
 from metaaug_tf.training.stopping import Stopped
 
@@ -140,20 +139,6 @@ def help_text() -> str:
         if key not in ("dataset", "policy", "seed")
     ]
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def quiet_stderr():
-    """Drops what native code writes to stderr; TensorFlow's start-up lines heed no log level."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def run() -> None:

@@ -31,9 +31,9 @@ def fit(model, callbacks, epochs=EPOCHS):
 
 
 def evaluated(model):
-    return model.evaluate(ma.evaluation_dataset(helpers.random_examples(8, 1)), verbose=0, return_dict=True)[
-        "val_loss"[4:]
-    ]
+    """The model's loss on the images by which `fit` validates."""
+    judges = ma.evaluation_dataset(helpers.random_examples(8, 1))
+    return model.evaluate(judges, verbose=0, return_dict=True)["loss"]
 
 
 def spoiling(from_epoch):

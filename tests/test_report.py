@@ -140,7 +140,7 @@ def test_what_runs_learned_alike_and_on_what_they_disagree(tmp_path):
         "They disagree on Rotate.",
     ]
     assert agreement_findings([runs[0], runs[2]]) == [
-        "All 2 runs that learned a policy on these data draw Solarize less often than the other operations, and Rotate "
+        "Both runs that learned a policy on these data draw Solarize less often than the other operations, and Rotate "
         "more often."
     ]
     assert f"b: least Rotate {14 * 0.5 / (12 + 0.6 + 0.5):.2f}" in learned_map(runs).alt

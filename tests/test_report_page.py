@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def read_page(folder: Path) -> Page:
 def test_page_has_every_part_and_says_what_pictures_show(demo):
     html = read_page(demo)
     images = html.all("img")
-    # 2 comparison, 2 training, 3 sampler, 2 weights, 14 magnitudes, 4 policy, 36 gallery
+    # 2 comparison, 2 training, 6 sampler, 2 weights, 11 magnitudes, 4 policy, 36 gallery
     assert len(images) == 63
     assert all(len(image["alt"]) > 20 for image in images)
     assert {a["id"] for a in html.all("section")} == {
@@ -167,6 +168,14 @@ addEventListener("load", () => {
 </script>"""
 
 
+@pytest.fixture
+def browser() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("Chromium is not installed")
+    return found
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Serves a folder without a line per request."""
 
@@ -174,11 +183,8 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def browse(folder: Path, profile: Path) -> tuple[str, str]:
+def browse(browser: str, folder: Path, profile: Path) -> tuple[str, str]:
     """Opens frames.html of `folder` in headless Chromium; returns the DOM and what went to the console."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("Chromium is not installed")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -193,11 +199,11 @@ def browse(folder: Path, profile: Path) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_page_fits_wide_and_narrow_screens(demo, tmp_path):
+def test_page_fits_wide_and_narrow_screens(demo, browser, tmp_path):
     frames = "".join(f'<iframe src="report.html" width="{w}" height="900"></iframe>' for w in WIDTHS)
     shutil.copy(demo / "report.html", tmp_path)
     (tmp_path / "frames.html").write_text(FRAMES + frames)
-    dom, console = browse(tmp_path, tmp_path / "profile")
+    dom, console = browse(browser, tmp_path, tmp_path / "profile")
     told = json.loads(re.search(r'<pre id="out">(.*?)</pre>', dom, re.DOTALL)[1])
     assert len(told) == len(WIDTHS)
     for width, seen in zip(WIDTHS, told, strict=True):
@@ -205,3 +211,14 @@ def test_page_fits_wide_and_narrow_screens(demo, tmp_path):
         assert seen["scroll"] <= seen["client"] and seen["wide"] == []
         assert seen["images"] > 50 and seen["blank"] == 0
     assert "CONSOLE" not in console
+
+
+def test_pictures_for_the_docs_show_one_part_each(demo, browser, tmp_path):
+    maker = runpy.run_path(str(Path(__file__).parents[1] / "docs/make_report_pictures.py"))
+    page = (demo / "report.html").read_text(encoding="utf-8")
+    pictures = {
+        name: maker["photograph"](browser, maker["only"](page, *part), tmp_path)
+        for name, part in maker["PARTS"].items()
+    }
+    assert set(pictures) == {"sampler", "magnitudes", "trusted"}
+    assert all(image.width > 900 and 300 < image.height < 1500 for image in pictures.values())

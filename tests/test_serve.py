@@ -2,12 +2,14 @@
 
 import base64
 import json
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +109,12 @@ def test_many_clients_at_once_get_their_own_answers(url, images, expected):
         np.testing.assert_allclose(answer, expected["probabilities"][number % 5], atol=1e-6)
 
 
+def test_64_clients_for_seconds_meet_no_error(url):
+    serving = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks/serving.py"))
+    latencies, errors, _ = serving["load"](url, serving["png"]((8, 8, 3)), clients=64, seconds=3)
+    assert errors == [] and len(latencies) >= 64
+
+
 PIXEL = [[[0, 0, 0]]]
 HUGE = base64.b64encode(png_header(20_000, 20_000)).decode()
 BAD_REQUESTS = [
@@ -184,5 +192,7 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path, content):
         (folder / "1/saved_model.pb").write_bytes(b"damaged")
     done = subprocess.run([*MODULE, f"--model={folder}"], capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
+    if content != "damaged":  # of those TensorFlow has something to say too
+        assert done.stderr.startswith("metaaug_tf: ")
     assert "metaaug_tf: " in done.stderr and "Traceback" not in done.stderr
     assert ("can't be loaded" if content == "damaged" else "is not an export") in done.stderr

@@ -37,7 +37,8 @@ def agreement_findings(runs: Sequence[Run]) -> list[str]:
             parts.append(f"{listed([names[k] for k in sorted(found)])} {how}")
     sentences = []
     if parts:
-        sentences.append(f"All {len(alike)} runs that learned a policy on these data draw {', and '.join(parts)}.")
+        who = "Both" if len(alike) == 2 else f"All {len(alike)}"
+        sentences.append(f"{who} runs that learned a policy on these data draw {', and '.join(parts)}.")
     if against:
         sentences.append(f"They disagree on {listed([names[k] for k in sorted(against)])}.")
     return sentences

@@ -1,5 +1,6 @@
 """What happened epoch by epoch: accuracy, loss, the weights, and several runs side by side."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from metaaug_tf.report.run import Run
 from metaaug_tf.report.wording import number, rate
 
 _WIDTH, _HEIGHT = 4.7, 3.0
+_LEGEND_LINE = 0.18
+_SHORT_NAME = 14
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ def comparison_curves(runs: Sequence[Run]) -> list[Picture]:
 
 def line_chart(title: str, across: str, lines: Sequence[Line], caption: str, logarithmic: bool = False) -> Picture:
     """Lines over a common axis; the alternative text tells start, end and extremes of each."""
-    figure, axes = blank(_WIDTH, _HEIGHT)
+    columns = 3 if max(len(line.name) for line in lines) <= _SHORT_NAME else 2
+    lines_below = math.ceil(len(lines) / columns) if len(lines) > 1 else 0
+    figure, axes = blank(_WIDTH, _HEIGHT + _LEGEND_LINE * lines_below)
     for index, line in enumerate(lines):
         style = "-" if index < len(COLOURS) else "--"
         marker = "o" if len(line.across) < 3 else None
@@ -95,7 +100,8 @@ def line_chart(title: str, across: str, lines: Sequence[Line], caption: str, log
     axes.set_xlabel(across, fontsize=9, color=INK)
     axes.xaxis.get_major_locator().set_params(integer=across == "epoch")
     if len(lines) > 1:
-        axes.legend(fontsize=8.5, edgecolor="none", labelcolor=INK)
+        # Below the axes, where it covers no line.
+        figure.legend(fontsize=8.5, frameon=False, labelcolor=INK, loc="outside lower left", ncols=columns)
     said = "; ".join(_said(line, across) for line in lines)
     return picture(figure, f"{title} by {across}. {said}.", caption)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaaug_tf.report.measures import (
+    WITHOUT_MAGNITUDE,
     Groups,
     Relative,
     class_weights,
@@ -23,7 +24,7 @@ from metaaug_tf.report.measures import (
     strength_contrast,
 )
 from metaaug_tf.report.run import Observations, Run, Sampler
-from metaaug_tf.report.wording import listed, number, percent, rate, times
+from metaaug_tf.report.wording import MISSING, listed, number, percent, rate, times
 
 _MOST_SENTENCES = 3
 # Beyond these levels a sigmoid is so flat that the policy hardly learns any more.
@@ -63,8 +64,8 @@ def _result(run: Run) -> list[str]:
 
 
 def percent_of(accuracy: float) -> str:
-    """An accuracy in [0, 1] as per cent with one decimal."""
-    return f"{number(100 * accuracy, 1)} %"
+    """An accuracy in [0, 1] as per cent with one decimal, or a dash where it is not known."""
+    return f"{number(100 * accuracy, 1)} %" if math.isfinite(accuracy) else MISSING
 
 
 def _fixed_rule(run: Run) -> str:
@@ -178,6 +179,8 @@ def _strength(run: Run) -> list[str]:
         return []
     falls, rises = [], []
     for operation, name in enumerate(run.operations):
+        if name in WITHOUT_MAGNITUDE:
+            continue
         strong, mild = strength_contrast(seen, operation)
         difference, error = log_ratio(strong, mild)
         if separated(difference, error, looks=len(run.operations)):

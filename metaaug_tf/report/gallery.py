@@ -7,12 +7,10 @@ import numpy as np
 from matplotlib.image import imsave
 
 from metaaug_tf.report.drawing import data_uri
-from metaaug_tf.report.measures import groups_of
+from metaaug_tf.report.measures import WITHOUT_MAGNITUDE, groups_of
 from metaaug_tf.report.run import Observations, Run
 from metaaug_tf.report.wording import number, signed
 
-# Their result does not depend on the magnitude, so a number beside their name would mislead.
-_WITHOUT_MAGNITUDE = frozenset({"AutoContrast", "Equalize", "Identity"})
 _LARGEST_SIDE = 112
 _IN_A_ROW = 12
 _IN_A_FAMILY = 6
@@ -68,8 +66,9 @@ def _card(run: Run, at: int, weighted: bool) -> Card:
     seen = run.observations
     label = run.class_name(int(seen.labels[at]))
     names = [run.operations[operation] for operation in seen.pairs[at]]
-    steps = " → ".join(
-        name if name in _WITHOUT_MAGNITUDE else f"{name} {signed(magnitude)}"
+    # A space that does not break keeps the arrow beside what follows.
+    steps = " →\N{NO-BREAK SPACE}".join(
+        name if name in WITHOUT_MAGNITUDE else f"{name} {signed(magnitude)}"
         for name, magnitude in zip(names, seen.magnitudes[at], strict=True)
     )
     weight = _weight(seen, at) if weighted else ""
@@ -79,7 +78,7 @@ def _card(run: Run, at: int, weighted: bool) -> Card:
 
 def _weight(seen: Observations, at: int) -> str:
     value = float(seen.weights[at])
-    return number(value) if value >= 0.1 else f"{value:.2g}"
+    return "< 0.001" if value < 0.0005 else number(value, 2 if value >= 0.1 else 3)
 
 
 def _encoded(image: np.ndarray) -> str:

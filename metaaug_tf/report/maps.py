@@ -24,12 +24,13 @@ from metaaug_tf.report.wording import listed, number, times
 
 _WIDTH = 5.0
 _MOST_CLASSES = 24
+_MOMENTS = 4
 
 
 def sampler_map(sampler: Sampler) -> Picture:
     """The table of pairs relative to uniform."""
     ratios = sampler.table * sampler.table.size
-    limit = ratio_limit(ratios)
+    limit = _sampler_limit(sampler)
     figure, axes = blank(_WIDTH, 5.6)
     mesh = ratio_map(axes, ratios, limit, [[f"{value:.1f}" for value in row] for row in ratios])
     name_cells(axes, sampler.operations, sampler.operations)
@@ -42,6 +43,12 @@ def sampler_map(sampler: Sampler) -> Picture:
         f"Least often drawn pair: {said[0]}; most often: {said[1]}. By operation: {_said_shares(sampler)}."
     )
     return picture(figure, alt, "Red pairs are drawn less often than at the start, blue ones more often.")
+
+
+def _sampler_limit(sampler: Sampler) -> float:
+    """One scale for the tables of all epochs, so that their colours can be compared."""
+    tables = [sampler.table, *(table for _, table in sampler.history)]
+    return ratio_limit(np.stack(tables) * sampler.table.size)
 
 
 def _pair(sampler: Sampler, at: np.intp) -> str:
@@ -77,26 +84,25 @@ def movement_map(sampler: Sampler) -> Picture | None:
     return picture(figure, alt, "Each row is one operation; follow it to the right to see when it moved.")
 
 
-def history_maps(sampler: Sampler) -> Picture | None:
-    """The whole table at four moments; None without a history."""
-    if len(sampler.history) < 4:
-        return None
-    chosen = [sampler.history[at] for at in np.linspace(0, len(sampler.history) - 1, 4).round().astype(int)]
-    tables = [(epoch, table * table.size) for epoch, table in chosen]
-    limit = ratio_limit(np.stack([ratios for _, ratios in tables]))
-    figure = Figure(figsize=(_WIDTH, 2.0), facecolor=PAPER, layout="constrained")
-    panels = figure.subplots(1, 4)
-    for panel, (epoch, ratios) in zip(panels, tables, strict=True):
-        mesh = ratio_map(panel, ratios, limit)
-        panel.set(xticks=[], yticks=[], aspect="equal")
-        panel.set_title(f"after {epoch}", fontsize=9.5, color=INK)
-    ratio_bar(mesh, panels, "drawn, relative to uniform")
-    spread = "; ".join(
-        f"after epoch {epoch} pairs between {number(ratios.min())} and {times(ratios.max())}"
-        for epoch, ratios in tables
-    )
-    alt = f"The table of pairs after four numbers of epochs, relative to uniform. {spread}."
-    return picture(figure, alt, "The table after so many epochs: rows first, columns second operation.")
+def history_maps(sampler: Sampler) -> list[Picture]:
+    """The whole table at four moments, in the colours of `sampler_map`; empty without a history."""
+    if len(sampler.history) < _MOMENTS:
+        return []
+    chosen = np.linspace(0, len(sampler.history) - 1, _MOMENTS).round().astype(int)
+    limit = _sampler_limit(sampler)
+    return [_moment(*sampler.history[at], limit) for at in chosen]
+
+
+def _moment(epoch: int, table: np.ndarray, limit: float) -> Picture:
+    ratios = table * table.size
+    figure = Figure(figsize=(2.4, 2.4), facecolor=PAPER, layout="constrained")
+    panel = figure.subplots()
+    ratio_map(panel, ratios, limit)
+    panel.set(xticks=[], yticks=[], aspect="equal")
+    spread = f"{number(ratios.min())} and {times(ratios.max())}"
+    after = "at the start" if epoch == 0 else f"after {epoch} epoch{'s' if epoch > 1 else ''}"
+    alt = f"The table of pairs {after}: each drawn between {spread} as often as uniformly."
+    return picture(figure, alt, f"{after[0].upper()}{after[1:]}.")
 
 
 def weight_table(run: Run, groups: Groups) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:

@@ -12,6 +12,8 @@ from metaaug_tf.report.run import Observations, Run
 ENOUGH = 20
 # A difference of less than five per cent is not worth a sentence, however sure.
 SMALLEST = math.log(1.05)
+# Their result does not depend on the magnitude, so a number beside their name would mislead.
+WITHOUT_MAGNITUDE = frozenset({"AutoContrast", "Equalize", "Identity"})
 _MOST_GROUPS = 12
 
 

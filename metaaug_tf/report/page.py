@@ -91,7 +91,8 @@ def _sampler(run: Run) -> dict[str, Any] | None:
     order = drawn.argsort(kind="stable")
     return {
         "map": maps.sampler_map(run.sampler),
-        "moved": [found for found in (maps.movement_map(run.sampler), maps.history_maps(run.sampler)) if found],
+        "moved": maps.movement_map(run.sampler),
+        "moments": maps.history_maps(run.sampler),
         "shares": [(run.operations[k], [number(drawn[k])]) for k in order],
         "table": maps.columns(table * table.size, run.operations),
     }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from metaaug_tf.report.drawing import COLOURS, INK, Picture, blank, picture
-from metaaug_tf.report.measures import Groups
+from metaaug_tf.report.measures import WITHOUT_MAGNITUDE, Groups
 from metaaug_tf.report.run import Observations, Run
 from metaaug_tf.report.wording import number, signed
 
@@ -13,20 +13,21 @@ _ENOUGH = 3
 
 
 def strength_charts(run: Run, groups: Groups) -> list[Picture]:
-    """Mean weight per fifth of the range of magnitudes, for every operation that was seen.
+    """Mean weight per fifth of the range of magnitudes, for every operation that has one and was seen.
 
     Families get a line each; more than four groups are drawn as one line of all images.
     """
     seen = run.observations
     if len(groups.names) > _MOST_LINES:
         groups = Groups("class", ("all images",), np.zeros(len(seen.weights), dtype=int))
-    curves = [_curves(seen, number, groups) for number in range(len(run.operations))]
-    top = max((np.nanmax(ups + errors) for _, ups, errors in curves if np.isfinite(ups + errors).any()), default=1)
-    return [
-        _chart(name, groups, curve, float(top))
-        for name, curve in zip(run.operations, curves, strict=True)
-        if np.isfinite(curve[1]).any()
-    ]
+    curves = {
+        name: _curves(seen, number, groups)
+        for number, name in enumerate(run.operations)
+        if name not in WITHOUT_MAGNITUDE
+    }
+    known = [ups + errors for _, ups, errors in curves.values() if np.isfinite(ups + errors).any()]
+    top = float(max(map(np.nanmax, known), default=1))
+    return [_chart(name, groups, curve, top) for name, curve in curves.items() if np.isfinite(curve[1]).any()]
 
 
 def strength_legend(groups: Groups) -> list[tuple[str, str]]:
@@ -62,6 +63,8 @@ def _chart(name: str, groups: Groups, curve: tuple[np.ndarray, np.ndarray, np.nd
     ends = (-10, 0, 10) if middles[0] < 0 else (0, 5, 10)
     axes.set_xlim(ends[0], ends[2])
     axes.set_xticks(ends, [signed(end).removesuffix(".0") for end in ends])
+    for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+        label.set_horizontalalignment(side)  # clear of the axis going up
     axes.set_title(name, fontsize=10, color=INK, loc="left", fontweight="bold")
     said = "; ".join(
         f"{group} {', '.join(number(value) for value in up)}" for group, up in zip(groups.names, ups, strict=True)
