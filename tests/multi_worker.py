@@ -16,19 +16,20 @@ def free_ports(count):
 
 
 @contextmanager
-def workers(*arguments_of_each, absent=0):
+def workers(*arguments_of_each, absent=0, program=("-m", "metaaug_tf.main")):
     """Starts the command as a worker for each list of arguments; kills what is left at the end.
 
     Args:
         *arguments_of_each: of the workers that are started.
         absent: how many more there are to be, which are not started.
+        program: what Python runs.
     """
     names = [f"127.0.0.1:{port}" for port in free_ports(len(arguments_of_each) + absent)]
     processes = []
     try:
         for index, arguments in enumerate(arguments_of_each):
             config = {"cluster": {"worker": names}, "task": {"type": "worker", "index": index}}
-            command = [sys.executable, "-u", "-m", "metaaug_tf.main", "--distribution=multi_worker"]
+            command = [sys.executable, "-u", *program, "--distribution=multi_worker"]
             processes.append(
                 subprocess.Popen(
                     [*command, *map(str, arguments)],

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.training.cluster import Cluster, find_cluster, read_tf_config
+from metaaug_tf.training.cluster import Cluster, addresses_in, find_cluster, read_tf_config
 
 TWO = ["host1:12345", "host2:12345"]
 
@@ -22,6 +22,11 @@ def test_workers_are_counted_in_their_order():
 def test_a_chief_job_comes_first(task, number):
     config = tf_config({"worker": TWO, "chief": ["host0:1"]}, {"type": task[0], "index": task[1]})
     assert read_tf_config(config) == Cluster(("host0:1", *TWO), number, chiefs=1)
+
+
+def test_addresses_are_found_in_what_is_malformed():
+    text = '{"cluster": {"worker": ["host-1.a:80", "[::1]:81", 10.0.0.1:82]}, "task": {"index":0}'
+    assert addresses_in(text) == ["host-1.a:80", "[::1]:81", "10.0.0.1:82"]
 
 
 def test_ipv6_addresses_and_their_ports():

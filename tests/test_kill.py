@@ -27,16 +27,17 @@ SETTINGS = (
     "--config.checkpoint_minutes=0",
 )
 STEPS, KILLS = 9, 20
+ORDINARY = ("-m", "metaaug_tf.main")
 TIMES = ("seconds", "cpu_seconds", "images_per_second", "input_bound_fraction")
 
 
-def start(workdir, *more):
-    arguments = [sys.executable, "-u", "-m", "metaaug_tf.main", f"--workdir={workdir}", *SETTINGS, *more]
+def start(workdir, *more, program=ORDINARY):
+    arguments = [sys.executable, "-u", *program, f"--workdir={workdir}", *SETTINGS, *more]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(workdir, *more):
-    output, errors = (process := start(workdir, *more)).communicate(timeout=900)
+def finish(workdir, *more, program=ORDINARY):
+    output, errors = (process := start(workdir, *more, program=program)).communicate(timeout=900)
     assert process.returncode == 0, errors
     return output
 

@@ -9,6 +9,7 @@ from multi_worker import free_ports
 
 from metaaug_tf.config import config_for
 from metaaug_tf.errors import UserError
+from metaaug_tf.training import meeting
 from metaaug_tf.training.cluster import Cluster
 from metaaug_tf.training.distribution import check_facts, facts_of
 from metaaug_tf.training.meeting import meet
@@ -61,13 +62,75 @@ def test_who_does_not_come_is_named():
         meet(Cluster(names, 0), {}, seconds=1)
 
 
-def test_a_port_in_use_is_named():
+def test_a_port_in_use_is_named(monkeypatch):
+    monkeypatch.setattr(meeting, "_SECONDS_TO_BE_SEEN", 0.1)
     names = addresses(2)
     with (
         socket.create_server(("127.0.0.1", int(names[0].split(":")[1]))),
         pytest.raises(UserError, match=f"port {names[0].split(':')[1]} of worker 0 .*Address already in use"),
     ):
         meet(Cluster(names, 0), {}, seconds=5)
+
+
+def meet_all(*clusters):
+    """What each of them is told, or why it refuses."""
+    found = [""] * len(clusters)
+
+    def come(i, cluster):
+        try:
+            found[i] = meet(cluster, {}, seconds=30)
+        except UserError as error:
+            found[i] = str(error)
+
+    threads = [threading.Thread(target=come, args=each) for each in enumerate(clusters)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=40)
+    return found
+
+
+def test_workers_that_know_other_workers_refuse_each_other(monkeypatch):
+    monkeypatch.setattr(meeting, "_SECONDS_TO_BE_SEEN", 2.0)
+    names = addresses(3)
+    of_two, of_three = meet_all(Cluster(names[:2], 0), Cluster(names, 1))
+    here = f"worker {names[0]}, worker {names[1]}"
+    assert of_two.startswith(f"worker 1 ({names[1]}) has another TF_CONFIG")
+    assert of_two.endswith(f"\n  here:  {here}\n  there: {here}, worker {names[2]}")
+    assert of_three.startswith(f"worker 0 ({names[0]}) has another TF_CONFIG")
+
+
+def test_a_chief_for_one_and_not_for_the_other_is_refused():
+    names = addresses(2)
+    found = meet_all(Cluster(names, 0, chiefs=1), Cluster(names, 1))
+    assert f"here:  chief {names[0]}, worker {names[1]}" in found[0]
+    assert f"here:  worker {names[0]}, worker {names[1]}" in found[1]
+
+
+def test_two_machines_with_the_same_index_refuse(monkeypatch):
+    """Both listen at the first one's port, which on machines of their own is the second one's too."""
+    monkeypatch.setattr(meeting, "_SECONDS_TO_BE_SEEN", 1.0)
+    (port,) = free_ports(1)
+    (found,) = meet_all(Cluster((f"127.0.0.1:{port}", f"localhost:{port}"), 0))
+    assert found == f'worker 1 (localhost:{port}) takes itself for worker 0: "index" in its TF_CONFIG is wrong'
+
+
+def test_two_processes_of_a_machine_with_the_same_index_refuse(monkeypatch):
+    monkeypatch.setattr(meeting, "_SECONDS_TO_BE_SEEN", 2.0)
+    names = addresses(2)
+    first, second = sorted(meet_all(Cluster(names, 0), Cluster(names, 0)))
+    assert "on 127.0.0.1 refuses: port" in first and "Address already in use" in first
+    assert "Address already in use" in second and second.endswith("name another in TF_CONFIG")
+
+
+def test_a_worker_with_a_malformed_tf_config_tells_the_others(monkeypatch):
+    monkeypatch.setattr(meeting, "_SECONDS_TO_BE_SEEN", 2.0)
+    names = addresses(3)
+    refusing = threading.Thread(target=meeting.tell_refusal, args=(names, "TF_CONFIG is malformed:\n  ..."))
+    refusing.start()
+    found = meet_all(Cluster(names, 0), Cluster(names, 1))
+    refusing.join()
+    assert found == ["a worker on 127.0.0.1 refuses: TF_CONFIG is malformed:\n  ..."] * 2
 
 
 CONFIG = config_for("glyphs").to_dict()

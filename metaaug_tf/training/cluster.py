@@ -44,8 +44,18 @@ class Cluster:
 
     def host_and_port(self, number: int) -> tuple[str, int]:
         """Where a worker is, as sockets take it."""
-        host, _, port = self.addresses[number].rpartition(":")
-        return host.strip("[]"), int(port)
+        return host_and_port(self.addresses[number])
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """HOST:PORT as sockets take it."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def addresses_in(text: str) -> list[str]:
+    """Whatever looks like HOST:PORT in a malformed TF_CONFIG."""
+    return re.findall(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d+", text)
 
 
 def find_cluster(environment: MutableMapping[str, str] = os.environ) -> Cluster:

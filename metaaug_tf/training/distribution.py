@@ -12,8 +12,8 @@ import tensorflow as tf
 import metaaug_tf
 from metaaug_tf.config import describe_difference
 from metaaug_tf.errors import UserError
-from metaaug_tf.training.cluster import Cluster, find_cluster
-from metaaug_tf.training.meeting import meet
+from metaaug_tf.training.cluster import Cluster, addresses_in, find_cluster
+from metaaug_tf.training.meeting import meet, tell_refusal
 from metaaug_tf.training.workers import Workers
 
 # Machines of a cluster may take a while to come up.
@@ -38,7 +38,11 @@ def start(distribution: str, devices: int, config: Mapping[str, Any]) -> Workers
         return Workers()
     if distribution == "mirrored":
         return Workers(tf.distribute.MirroredStrategy(_choose_devices(devices)))
-    cluster = find_cluster()
+    try:
+        cluster = find_cluster()
+    except UserError as error:  # the others would wait for this worker
+        tell_refusal(addresses_in(os.environ.get("TF_CONFIG", "")), str(error))
+        raise
     try:
         fault, found = "", _choose_devices_of_worker(devices)
     except UserError as error:  # to be told to the others first
