@@ -1,6 +1,6 @@
-"""What checkpoints cost: seconds to write and to restore one, and its size, for the model of a config.
+"""What checkpoints cost: seconds to write and to restore one, its size, and the share of a run's training time.
 
-python benchmarks/checkpointing.py --dataset=glyphs --classes=36
+python benchmarks/checkpointing.py --dataset=glyphs --classes=36 --metrics=runs/demo/metrics.jsonl
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from metaaug_tf.config import config_for
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
+from metaaug_tf.training.metrics_log import read_rows
 
 
 def seconds_of(call, rounds):
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("--dataset", default="glyphs")
     parser.add_argument("--classes", type=int, default=36)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--metrics", type=Path, help="metrics.jsonl of a run, for the length of an epoch")
     arguments = parser.parse_args()
     config = config_for(arguments.dataset).to_dict()
     size = config["image_size"]
@@ -40,6 +42,10 @@ def main():
         restored = seconds_of(checkpoints.restore, arguments.rounds)
         mebibytes = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 2**20
     print(f"{arguments.dataset}: {model.task.count_params():,} parameters, {mebibytes:.2f} MiB a checkpoint")
+    if arguments.metrics:
+        epoch = statistics.median(row["seconds"] for row in read_rows(arguments.metrics))
+        count = 1 + int(epoch / (60 * config["checkpoint_minutes"]))
+        print(f"{count} in an epoch of {epoch:.1f} s: {count * written[0] / epoch:.2%} of training time")
     print(f"writing {written[0]:.3f} s (at most {written[1]:.3f} s), restoring {restored[0]:.3f} s")
 
 

@@ -99,6 +99,14 @@ def test_images_without_a_label(load, stream):
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_labels_that_are_no_class(load, monkeypatch, stream):
+    load(Drawn)
+    monkeypatch.setattr(type(LABEL), "num_classes", 2)
+    with pytest.raises(ma.UserError, match="class 2.*there are 2.*prepare"):
+        load(Drawn, stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_split_that_is_not_there(load, stream):
     with pytest.raises(ma.UserError, match=r"no split 'tset', only train, unlabelled\. .*--config\.split=train"):
         load(Drawn, split="tset", stream=stream)

@@ -82,7 +82,7 @@ class StreamedExamples:
 
         def one(inputs):
             record, seed = inputs
-            encoded, label = self._parse(record)
+            encoded, label = self._parse_checked(record)
             return random_resized_crop(encoded, self.image_size, seed), label
 
         specs = tf.TensorSpec(self.image_shape, tf.uint8), tf.TensorSpec([], tf.int32)
@@ -102,7 +102,7 @@ class StreamedExamples:
 
     def whole_image(self, record: tf.Tensor) -> tf.Tensor:
         """The image of a record, as large as it is: uint8 [h, w, 3]."""
-        return tf.io.decode_jpeg(self._parse(record)[0], channels=3)
+        return tf.io.decode_jpeg(self._parse_checked(record)[0], channels=3)
 
     def head(self, count: int) -> Examples:
         """The first `count` examples, or all if there are fewer, in memory."""
@@ -119,6 +119,14 @@ class StreamedExamples:
         decoders = {"image": tfds.decode.SkipDecoding()}
         example = self.features.deserialize_example(record, decoders=decoders)
         return example["image"], tf.cast(example["label"], tf.int32)
+
+    def _parse_checked(self, record: tf.Tensor):
+        """The same; fails where the label is none, which the loss would take for any class or for NaN."""
+        encoded, label = self._parse(record)
+        classes = self.features["label"].num_classes
+        is_class = tf.debugging.Assert((label >= 0) & (label < classes), ["no class, from 0, of", classes, "is", label])
+        with tf.control_dependencies([is_class]):
+            return tf.identity(encoded), tf.identity(label)
 
 
 def random_resized_crop(encoded: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:

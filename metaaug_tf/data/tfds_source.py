@@ -231,15 +231,21 @@ def _read(builder: tfds.core.DatasetBuilder, split: str, count: int, shape: tupl
 
 
 def check_labels(builder: tfds.core.DatasetBuilder, split: str, labels: np.ndarray) -> None:
-    """Refuses labels, int [N], with one below 0, which is how TFDS stores an image without a label.
+    """Refuses labels, int [N], with one beyond the classes, or below 0: TFDS stores an image without a label so.
 
     Raises:
-        UserError: there is one; lists the other splits.
+        UserError: there is one; where labels are missing, lists the other splits.
     """
     if (labels < 0).any():
         raise UserError(
             f"{builder.name}: the split {split!r} has images without a label; "
             f"choose another of {', '.join(builder.info.splits)} with --config.split=NAME."
+        )
+    label = builder.info.features["label"]
+    if isinstance(label, tfds.features.ClassLabel) and labels.max() >= label.num_classes:
+        raise UserError(
+            f"{builder.name}: the split {split!r} in {builder.data_path} has an image of class {labels.max()}, but "
+            f"there are {label.num_classes}, from 0. The files are damaged or of another version: prepare them again."
         )
 
 
