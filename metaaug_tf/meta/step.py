@@ -59,6 +59,8 @@ class MetaStep(keras.Model):
             weights = self._learned_weights(forward, inputs)
         loss = tf.reduce_sum(weights * forward.losses)
         *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
+        with keras.StatelessScope():  # builds the metrics where they are not yet, outside of what follows
+            self.compute_metrics(None, labels, forward.predictions, example_weights)
         # Where a dataset of unknown length ends, or input fails, the step is run without a batch: then nothing may
         # change, not even the counts and seeds, which do not depend on it.
         with tf.control_dependencies([forward.losses]):
