@@ -98,7 +98,7 @@ def run(name, suite, flags, seed, arguments):
         with (arguments.workdir / f"{slug}-{seed}.log").open("w") as log:
             subprocess.run(program, check=True, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     summary = json.loads((folder / "summary.json").read_text())
-    kept = ("epochs", "test_accuracy", "training_seconds", "training_cpu_seconds")
+    kept = ("epochs", "test_accuracy", "test_loss", "training_seconds", "training_cpu_seconds")
     command = "python -m metaaug_tf.main " + " ".join(command)
     return {"suite": suite, "name": name, "seed": seed, **{key: summary[key] for key in kept}, "command": command}
 
@@ -114,7 +114,8 @@ def add_row(path, row):
 
 def print_table(rows):
     for suite in dict.fromkeys(row["suite"] for row in rows):
-        print(f"\n| {suite} | seeds | epochs | test accuracy | deviation | time of none's |\n" + "| --- " * 6 + "|")
+        columns = (suite, "seeds", "epochs", "test accuracy", "deviation", "test loss", "time of none's")
+        print(f"\n| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
         here = [row for row in rows if row["suite"] == suite]
         cost = {row["seed"]: row["training_cpu_seconds"] for row in here if row["name"] == "none"}
         for name in dict.fromkeys(row["name"] for row in here):
@@ -123,8 +124,8 @@ def print_table(rows):
             spread = f"{statistics.stdev(accuracy):.4f}" if len(own) > 1 else "-"
             ratios = [row["training_cpu_seconds"] / cost[row["seed"]] for row in own if row["seed"] in cost]
             ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
-            mean = statistics.mean(accuracy)
-            print(f"| {name} | {len(own)} | {own[0]['epochs']} | {mean:.4f} | {spread} | {ratio} |")
+            mean, loss = (statistics.mean(row[key] for row in own) for key in ("test_accuracy", "test_loss"))
+            print(f"| {name} | {len(own)} | {own[0]['epochs']} | {mean:.4f} | {spread} | {loss:.3f} | {ratio} |")
 
 
 def draw(rows, path):
