@@ -1,9 +1,9 @@
-"""Draws docs/images/weights.png: what one exported policy trained on glyphs thinks of which operation on which image.
+"""Draws docs/images/weights.png: what policies trained on glyphs think of which operation on which image.
 
-    python docs/make_weights_figure.py runs/demo [--output docs/images/weights.png]
+    python docs/make_weights_figure.py runs/harm/seed* [--output docs/images/weights.png]
 
 One fresh drawing of each family under some operations, and the weight that images of its family get then: mean of the
-log weight over fresh drawings, magnitudes +8 and -8, relative to the same drawings left as they are.
+log weight over runs and fresh drawings, magnitudes +8 and -8, relative to the same drawings left as they are.
 """
 
 import argparse
@@ -43,30 +43,35 @@ def log_weights(policy, images, operation, magnitude):
     return made.numpy(), np.log(weights.numpy())
 
 
-def row_of(policy, family):
+def row_of(policies, family):
     """[(title, augmented image, weight relative to the untouched drawings)] of one family."""
     fresh = draw_glyphs(0, "test", TEST_PER_CLASS + FRESH_PER_CLASS, [family]).images
     images = fresh.reshape(-1, TEST_PER_CLASS + FRESH_PER_CLASS, *fresh.shape[1:])[:, TEST_PER_CLASS:]
     images = images.reshape(-1, *fresh.shape[1:])
     shown = DRAWN_CLASS[family] * FRESH_PER_CLASS
-    _, level = log_weights(policy, images, "Identity", 0.0)
+
+    def mean(operation, magnitude):
+        return np.mean([log_weights(policy, images, operation, magnitude)[1] for policy in policies])
+
     cells = [("untouched", images[shown], 1.0)]
     for operation in SHOWN:
-        (made, up), (_, down) = (log_weights(policy, images, operation, sign * MAGNITUDE) for sign in (1, -1))
-        cells.append((operation, made[shown], np.exp(np.mean([up, down]) - np.mean(level))))
+        made, _ = log_weights(policies[0], images, operation, MAGNITUDE)
+        change = (mean(operation, MAGNITUDE) + mean(operation, -MAGNITUDE)) / 2 - mean("Identity", 0.0)
+        cells.append((operation, made[shown], np.exp(change)))
     return cells
 
 
 def main():
     """Draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a finished run on glyphs")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs on glyphs")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images" / "weights.png")
     arguments = parser.parse_args()
-    policy = tf.saved_model.load(str(arguments.run / "export" / "policy" / "1")).signatures["serving_default"]
+    exports = [tf.saved_model.load(str(run / "export" / "policy" / "1")) for run in arguments.runs]
+    policies = [export.signatures["serving_default"] for export in exports]
     figure, grid = pyplot.subplots(len(FAMILIES), len(SHOWN) + 1, figsize=(10.4, 4.5), layout="constrained")
     for line, (family, text) in enumerate(FAMILIES.items()):
-        for axes, (title, image, weight) in zip(grid[line], row_of(policy, family), strict=True):
+        for axes, (title, image, weight) in zip(grid[line], row_of(policies, family), strict=True):
             axes.imshow(image)
             axes.set(xticks=[], yticks=[])
             colour = colormaps["RdBu"](COLOURS(weight))
