@@ -60,6 +60,7 @@ EQUAL_TIME = {
 }
 # What learns what, and from how much: on glyphs, against `metaaugment` above.
 ABLATIONS = {
+    "uniform, not on validation images": ["--policy=uniform"],
     "weights without sampler": ["--config.sampler_epsilon=1"],
     "sampler without weights": ["--config.weighting=equal"],
     "weights shuffled": ["--config.weighting=shuffled"],
