@@ -66,7 +66,6 @@ def get_config() -> ConfigDict:
             "meta_gradient": "exact",
             "meta_every": 1,
             "policy_warmup_fraction": 0.2,  # of all training steps: the policy is not updated in them
-            "validation_join_fraction": 0.0,  # of all epochs, the last: validation images are trained on as well
             "normalise_weights": True,
             "weighting": "learned",  # equal, shuffled: for comparison, the weights do not count in training
             "sampler_epsilon": 0.1,

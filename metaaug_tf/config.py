@@ -83,7 +83,6 @@ RULES: dict[str, Rule] = {
     "meta_gradient": _one_of("exact", "finite_difference", "last_block"),
     "meta_every": _between(1, _MOST),
     "policy_warmup_fraction": _between(0, 1),
-    "validation_join_fraction": _between(0, 0.9),
     "weighting": _one_of("learned", "equal", "shuffled"),
     "jit_compile": _one_of("auto", "True", "False"),
     "sampler_epsilon": _between(0, 1),
@@ -126,26 +125,6 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise UserError("\n".join(faults))
     if config["warmup_epochs"] >= config["epochs"] > 1:
         raise UserError(f"--config.warmup_epochs={config['warmup_epochs']} leaves nothing of {config['epochs']} epochs")
-    join_epoch(config)
-
-
-def join_epoch(config: Mapping[str, Any]) -> int | None:
-    """The epoch, counted from 0, from which on validation images are trained on as well; None: never.
-
-    Raises:
-        UserError: the policy would never learn, or they are trained on from the start.
-    """
-    share = config["validation_join_fraction"]
-    if not share:
-        return None
-    if config["train_on_validation"]:
-        raise UserError("--config.train_on_validation and --config.validation_join_fraction exclude each other")
-    if share + config["policy_warmup_fraction"] >= 1:
-        raise UserError(
-            f"--config.validation_join_fraction={share} and --config.policy_warmup_fraction="
-            f"{config['policy_warmup_fraction']} leave the policy no time to learn; together they are below 1"
-        )
-    return config["epochs"] - round(share * config["epochs"])
 
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

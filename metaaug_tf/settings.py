@@ -51,8 +51,6 @@ MEANINGS: dict[str, str] = {
     "policy_hidden_units": "width of its two branches",
     "policy_learning_rate": "of its optimizer, Adam",
     "policy_warmup_fraction": "share of all training steps, at the start, that leave the policy as it is",
-    "validation_join_fraction": "share of all epochs, at the end, in which the policy stays as it is and the validation"
-    " images are trained on as well (docs/policy.md)",
     "meta_gradient": "how the meta-gradient is taken (docs/meta-gradient.md)",
     "meta_every": "the policy is updated every so many steps",
     "normalise_weights": "weights of a batch sum to 1; otherwise they are divided by its size",

@@ -6,7 +6,7 @@ import pytest
 
 import metaaug_tf as ma
 from metaaug_tf.config import NETWORKS as NAMED_NETWORKS
-from metaaug_tf.config import POLICIES, RULES, check_config, config_for, describe_difference, join_epoch
+from metaaug_tf.config import POLICIES, RULES, check_config, config_for, describe_difference
 from metaaug_tf.meta.gradient import METHODS
 from metaaug_tf.policy.network import HEADS
 from metaaug_tf.tasks.registry import NETWORKS
@@ -60,14 +60,6 @@ def test_settings_that_no_command_line_gives_are_refused():
     for part in ("depth is missing", "shell is not a setting", "epochs=2.5", "flip=1", "type bool", "dataset=None"):
         assert part in str(caught.value)
     check_config({**config_for("glyphs").to_dict(), "learning_rate": 1})
-
-
-def test_when_validation_images_join():
-    config = config_for("glyphs").to_dict()
-    assert join_epoch(config) is None and join_epoch({**config, "validation_join_fraction": 0.3}) == 28
-    for changes in ({"train_on_validation": True}, {"policy_warmup_fraction": 0.7}):
-        with pytest.raises(ma.UserError, match="exclude each other|no time to learn"):
-            check_config({**config, "validation_join_fraction": 0.3, **changes})
 
 
 def test_difference_names_what_changed():

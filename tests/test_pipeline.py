@@ -54,30 +54,6 @@ def test_same_seed_and_epoch_give_the_same_batches_and_others_do_not():
     assert same(first, batches(make(sampler)))
 
 
-def test_validation_images_join_from_their_epoch_on_and_not_before():
-    sampler, train, validation = ma.PairSampler(), examples(9), examples(7, 1)
-    validation = ma.Examples(validation.images, validation.labels + 9)
-    sizes = {"batch_size": 4, "validation_batch_size": 3, "augmentation": ma.Augmentation("none", 0, False)}
-    plain, joining = (ma.training_dataset(train, validation, sampler, join_epoch=at, **sizes) for at in (None, 2))
-    every = ma.Examples(*(np.concatenate(pair) for pair in zip(_arrays(train), _arrays(validation), strict=True)))
-    seen = set()
-    for epoch in range(8):
-        sampler.epoch.assign(epoch)
-        found = batches(joining)
-        if epoch < 2:
-            assert same(found, batches(plain))
-        labels = np.concatenate([labels for _, labels in found])
-        assert len(found) == 2 and len(set(labels)) == 8
-        np.testing.assert_array_equal(np.concatenate([x["images"] for x, _ in found]), every.images[labels])
-        assert epoch >= 2 or labels.max() < 9
-        seen |= set(labels)
-    assert seen == set(range(16))
-
-
-def _arrays(examples):
-    return examples.images, examples.labels
-
-
 def test_draws_depend_on_the_example_not_on_its_place():
     sampler = ma.PairSampler()
     small, large = make(sampler), make(sampler)

@@ -12,7 +12,6 @@ from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.training.averaging import averaging_callbacks, use_averages
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.checkpoint import Checkpoints
-from metaaug_tf.training.metrics_log import MetricsLog, read_rows
 from metaaug_tf.training.resume import fit_resumably
 
 
@@ -159,14 +158,3 @@ def test_a_run_with_averaged_weights_goes_on_as_if_nothing_had_happened(tmp_path
         use_averages(model)
     for wanted, found in zip(straight.task.variables, resumed.task.variables, strict=True):
         np.testing.assert_array_equal(wanted, found)
-
-
-def test_figures_of_validation_end_where_its_images_are_trained_on(tmp_path):
-    log = MetricsLog(tmp_path / "metrics.jsonl", 8, join_epoch=1)
-    log.set_model(build_model(settings(), 4, (8, 8, 3), 3))
-    log.on_train_begin()
-    for epoch in range(2):
-        log.on_epoch_begin(epoch)
-        log.on_train_batch_end(0)
-        log.on_epoch_end(epoch, {"loss": 1.0, "val_loss": 2.0})
-    assert [row.get("val_loss") for row in read_rows(tmp_path / "metrics.jsonl")] == [2.0, None]

@@ -179,9 +179,9 @@ def test_policy_is_updated_every_k_th_step(loop):
     assert moved == [True, False, False, True, False, False]
 
 
-@pytest.mark.parametrize("meta_every, stop, expected", [(1, None, "--uuuu"), (2, None, "--u-u-"), (1, 4, "--uu--")])
-def test_the_policy_holds_still_in_its_warm_up_and_where_it_is_to_stop(meta_every, stop, expected):
-    model = compiled(helpers.tiny_task(), meta_every=meta_every, policy_warmup_steps=2, policy_stop_step=stop)
+@pytest.mark.parametrize("meta_every, expected", [(1, "--uuuu"), (2, "--u-u-")])
+def test_the_policy_holds_still_in_its_warm_up(meta_every, expected):
+    model = compiled(helpers.tiny_task(), meta_every=meta_every, policy_warmup_steps=2)
     seen, gradient_norms = "", []
     for _ in range(6):
         before = helpers.values_of(model.policy_network.trainable_variables)
@@ -236,7 +236,6 @@ def test_any_optimizer(optimizer):
         ({"meta_gradient": "forward"}, "exact, finite_difference, last_block"),
         ({"meta_every": 0}, "at least 1, not 0"),
         ({"policy_warmup_steps": -1}, "at least 0, not -1"),
-        ({"policy_warmup_steps": 3, "policy_stop_step": 3}, "no step after policy_warmup_steps=3"),
     ],
 )
 def test_compile_refuses(changes, message):

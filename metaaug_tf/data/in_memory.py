@@ -1,6 +1,5 @@
 """Training images in memory, in the form that the pipeline reads: an epoch's order, then the images of a batch."""
 
-import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.data.examples import Examples
@@ -12,27 +11,14 @@ _PASSES_PER_EPOCH = 1 << 20
 class InMemory:
     """Examples as a source of training batches; data/stream.py has the other one, with the same two functions."""
 
-    def __init__(self, examples: Examples, joining: Examples | None = None, join_epoch: int = 0):
-        """Holds the arrays as constants of the graph.
-
-        Args:
-            examples: of every epoch.
-            joining: more of them, drawn from as well from `join_epoch` on; epochs have as many batches as before.
-            join_epoch: number of the epoch, from 0.
-        """
-        self._at_first, self._join_epoch = len(examples), join_epoch
-        if joining is not None:
-            pairs = ((examples.images, joining.images), (examples.labels, joining.labels))
-            examples = Examples(*(np.concatenate(pair) for pair in pairs))
+    def __init__(self, examples: Examples):
+        """Holds the arrays as constants of the graph."""
         self._count = len(examples)
         self._images, self._labels = tf.constant(examples.images), tf.constant(examples.labels)
 
     def order(self, key: int, epoch: tf.Tensor, steps: int, batch_size: int) -> tf.data.Dataset:
         """The epoch's batches of indices, int64 [batch_size], a pure function of (key, epoch)."""
-        count = self._count
-        if self._at_first < count:
-            count = tf.where(epoch < self._join_epoch, tf.constant(self._at_first, tf.int64), count)
-        return tf.data.Dataset.from_tensor_slices(shuffled_passes(count, steps, batch_size, key, epoch))
+        return tf.data.Dataset.from_tensor_slices(shuffled_passes(self._count, steps, batch_size, key, epoch))
 
     def load(self, indices: tf.Tensor, times: int, seed: int, epoch: tf.Tensor):
         """The images of a batch, each `times` times over.

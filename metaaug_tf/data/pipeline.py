@@ -56,7 +56,6 @@ def training_dataset(
     first_step: int = 0,
     classes: int | None = None,
     augmentation: Augmentation = Augmentation(),
-    join_epoch: int | None = None,
     data_service: str = "",
     strategy: tf.distribute.Strategy | None = None,
 ) -> tf.data.Dataset:
@@ -79,8 +78,6 @@ def training_dataset(
         first_step: leaves out the epoch's first steps (by index, nothing is decoded), to go on after a restart.
         classes: number of classes; where given, labels beyond it are refused.
         augmentation: what is done to training images.
-        join_epoch: from this epoch on, counted from 0, the validation images are trained on as well; an epoch has
-            no more batches for it. The policy should hold still then (MetaAugment.compile, policy_stop_step).
         data_service: tf.data services that make the batches instead of this process, as HOST:PORT,HOST2:PORT (see
             data/service.py); the batches are the same.
         strategy: of tf.distribute, the model's. Without it fit distributes whole batches, which every worker makes.
@@ -103,7 +100,7 @@ def training_dataset(
     if strategy is not None:
         sizes = {"batch_size": batch_size, "validation_batch_size": validation_batch_size}
         check_divisible(sizes, strategy.num_replicas_in_sync)
-    source = _source(train, validation, join_epoch)
+    source = InMemory(train) if isinstance(train, Examples) else train
     judges = [tf.constant(array) for array in (validation.images, validation.labels)]
     times, services = augmentation.transforms_per_sample, addresses_in(data_service)
 
@@ -134,14 +131,6 @@ def training_dataset(
         return parts.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2 * share.local)
 
     return distribute(make, steps - first_step, strategy)
-
-
-def _source(train: Examples | StreamedExamples, validation: Examples, join_epoch: int | None):
-    if isinstance(train, Examples):
-        return InMemory(train) if join_epoch is None else InMemory(train, validation, join_epoch)
-    if join_epoch is not None:
-        raise UserError("validation images can join training images in memory only, not those in files: stream")
-    return train
 
 
 def order_key(seed: int, which: int) -> int:

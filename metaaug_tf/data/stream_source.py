@@ -16,10 +16,7 @@ from metaaug_tf.data.tfds_source import check_features, check_labels, choose_spl
 from metaaug_tf.errors import UserError
 
 # Settings that need every label or every image at hand.
-_IN_MEMORY_ONLY = (
-    *("train_per_class", "validation_per_class", "test_per_class", "label_noise"),
-    *("train_on_validation", "validation_join_fraction"),
-)
+_IN_MEMORY_ONLY = ("train_per_class", "validation_per_class", "test_per_class", "label_noise", "train_on_validation")
 _JPEG_START = b"\xff\xd8"
 
 

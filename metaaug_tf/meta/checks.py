@@ -78,16 +78,11 @@ def refuse_hidden_branches(*optimizers: keras.optimizers.Optimizer) -> None:
                 )
 
 
-def check_steps(meta_every: int, policy_warmup_steps: int, policy_stop_step: int | None) -> None:
+def check_steps(meta_every: int, policy_warmup_steps: int) -> None:
     """Raises UserError for numbers of steps that can't be."""
     for name, value, least in (("meta_every", meta_every, 1), ("policy_warmup_steps", policy_warmup_steps, 0)):
         if value < least:
             raise UserError(f"{name} is a number of steps, at least {least}, not {value}")
-    if policy_stop_step is not None and policy_stop_step <= policy_warmup_steps:
-        raise UserError(
-            f"policy_stop_step={policy_stop_step} leaves the policy no step after policy_warmup_steps="
-            f"{policy_warmup_steps}; give a later one, or None"
-        )
 
 
 def refuse_thawed(task: keras.Model, compiled: Sequence[int] | None) -> None:

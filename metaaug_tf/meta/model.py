@@ -86,7 +86,6 @@ class MetaAugment(MetaStep, SavedByKeras):
         meta_gradient="exact",
         meta_every=1,
         policy_warmup_steps=0,
-        policy_stop_step=None,
         normalise_weights=True,
         weighting="learned",
         inner_learning_rate=None,
@@ -104,8 +103,6 @@ class MetaAugment(MetaStep, SavedByKeras):
             meta_every: the policy is updated every so many steps; its weights count in every step.
             policy_warmup_steps: so many first steps leave the policy as it is, and cost as little as plain ones: what
                 the features of an untrained network tell of an image would only mislead it.
-            policy_stop_step: from this step on, counted from 0, the policy stays as it is and steps cost as little as
-                plain ones; None: never.
             normalise_weights: weights sum to 1 over the batch; otherwise they are divided by the batch size.
             weighting: a name in meta.weighting.WEIGHTINGS: what becomes of the learned weights in the task's update.
             inner_learning_rate: alpha of the virtual update; by default the task optimizer's present rate.
@@ -118,9 +115,9 @@ class MetaAugment(MetaStep, SavedByKeras):
                 trainable variables, or the mixed_float16 dtype policy.
         """
         refuse_frozen(self.task)
-        check_steps(meta_every, policy_warmup_steps, policy_stop_step)
+        check_steps(meta_every, policy_warmup_steps)
         self._method, self._meta_every = find_method(meta_gradient), meta_every
-        self._policy_warmup_steps, self._policy_stop_step = policy_warmup_steps, policy_stop_step
+        self._policy_warmup_steps = policy_warmup_steps
         self._task = Task(self._task.model, per_sample_loss(loss))
         check_loss(self._task.losses, self.task.outputs[0])
         self._weighting = find_weighting(weighting)
@@ -129,7 +126,6 @@ class MetaAugment(MetaStep, SavedByKeras):
             meta_gradient=meta_gradient,
             meta_every=meta_every,
             policy_warmup_steps=policy_warmup_steps,
-            policy_stop_step=policy_stop_step,
             normalise_weights=normalise_weights,
             weighting=weighting,
             inner_learning_rate=inner_learning_rate,

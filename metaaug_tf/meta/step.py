@@ -27,26 +27,21 @@ class MetaStep(keras.Model):
             return kinds[0](data)
         if replicas.count() > 1:
             raise UserError(
-                f"meta_every={self._meta_every}, policy_warmup_steps={self._policy_warmup_steps}, policy_stop_step="
-                f"{self._policy_stop_step}: within strategy.run a step can't branch, since replicas meet in it; call "
-                "fit, or model.make_train_function() with an iterator of the distributed dataset"
+                f"meta_every={self._meta_every}, policy_warmup_steps={self._policy_warmup_steps}: within strategy.run "
+                "a step can't branch, since replicas meet in it; call fit, or model.make_train_function() with an "
+                "iterator of the distributed dataset"
             )
         return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in kinds])
 
     def _kinds_of_step(self) -> Sequence[Callable]:
         """Steps without and with an update of the policy; only one where all are alike."""
-        always = self._meta_every == 1 and not self._policy_warmup_steps and self._policy_stop_step is None
-        every_step_alike = self.policy_network is None or always
+        every_step_alike = self.policy_network is None or (self._meta_every == 1 and not self._policy_warmup_steps)
         return [functools.partial(self._step, update_policy=update) for update in (False, True)][every_step_alike:]
 
     def _turn(self) -> tf.Tensor:
         """1 where the next step is to update the policy, else 0: int32 scalar."""
-        step = self.optimizer.iterations.value
-        since = step - self._policy_warmup_steps
-        its_turn = (since >= 0) & tf.equal(since % self._meta_every, 0)
-        if self._policy_stop_step is not None:
-            its_turn &= step < self._policy_stop_step
-        return tf.cast(its_turn, tf.int32)
+        step = self.optimizer.iterations.value - self._policy_warmup_steps
+        return tf.cast((step >= 0) & tf.equal(step % self._meta_every, 0), tf.int32)
 
     def _step(self, data, update_policy: bool):
         inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 
-from metaaug_tf.config import join_epoch
 from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.network import PolicyNetwork
@@ -47,7 +46,6 @@ def build_model(
         meta_gradient=config["meta_gradient"],
         meta_every=config["meta_every"],
         policy_warmup_steps=round(config["policy_warmup_fraction"] * config["epochs"] * steps_per_epoch),
-        policy_stop_step=None if (joined := join_epoch(config)) is None else joined * steps_per_epoch,
         normalise_weights=config["normalise_weights"],
         weighting=config["weighting"],
         jit_compile={"auto": "auto", "True": True, "False": False}[config["jit_compile"]],

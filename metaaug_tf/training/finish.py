@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from metaaug_tf.config import join_epoch
 from metaaug_tf.data.examples import Dataset
 from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset
 from metaaug_tf.export.augment import export_augment
@@ -42,7 +41,7 @@ def evaluate_and_sum_up(
         "epochs": len(rows),
         "test_accuracy": test["accuracy"],
         "test_loss": test["loss"],
-        "validation_accuracy": None if join_epoch(config) is not None else validation["accuracy"],
+        "validation_accuracy": validation["accuracy"],
         "images_per_second": images_per_second,
         "step_seconds": config["batch_size"] / images_per_second,
         "input_bound_fraction": median(row["input_bound_fraction"] for row in steady),

@@ -17,17 +17,15 @@ class MetricsLog(keras.callbacks.Callback):
     The rows are also part of its state, and so of checkpoints: a run that goes on writes the file anew from there.
     """
 
-    def __init__(self, path: Path, images_per_epoch: int, join_epoch: int | None = None):
+    def __init__(self, path: Path, images_per_epoch: int):
         """Starts without rows.
 
         Args:
             path: the file.
             images_per_epoch: training images that an epoch goes through.
-            join_epoch: from it on, counted from 0, validation images are trained on, and what Keras says of them is
-                left out; None: never.
         """
         super().__init__()
-        self._path, self._images, self._join_epoch = path, images_per_epoch, join_epoch
+        self._path, self._images = path, images_per_epoch
         self._rows: list[dict] = []
         self._spent = dict.fromkeys(("seconds", "cpu_seconds", "waited"), 0.0)
 
@@ -58,12 +56,9 @@ class MetricsLog(keras.callbacks.Callback):
         """Writes the row; where that fails it is kept for the next time."""
         self._take_time()
         seconds = max(self._spent["seconds"], 1e-9)
-        logs = {key: finite_or_none(float(value)) for key, value in (logs or {}).items()}
-        if self._join_epoch is not None and epoch >= self._join_epoch:
-            logs = {key: value for key, value in logs.items() if not key.startswith("val_")}
         row = {
             "epoch": epoch,
-            **logs,
+            **{key: finite_or_none(float(value)) for key, value in (logs or {}).items()},
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": seconds,
             "cpu_seconds": self._spent["cpu_seconds"],

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from metaaug_tf.config import config_digest, join_epoch
+from metaaug_tf.config import config_digest
 from metaaug_tf.data.examples import Dataset, Examples
 from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset, training_dataset
 from metaaug_tf.data.service import lost_service_told
@@ -128,7 +128,6 @@ def _training_dataset(
         first_step=first_step,
         classes=len(data.class_names),
         augmentation=augmentation_from(config),
-        join_epoch=join_epoch(config),
         data_service=config["data_service"],
         strategy=model.distribute_strategy if distributed else None,
     )
@@ -158,7 +157,7 @@ def _fit(model: MetaAugment, dataset, data: Dataset, config, run: RunFolder, sto
         verbose=(1 if sys.stdout.isatty() else 2) if workers.is_chief else 0,
         callbacks=[
             HealthGuard(),
-            MetricsLog(run.metrics, steps * config["batch_size"], join_epoch(config)),
+            MetricsLog(run.metrics, steps * config["batch_size"]),
             SamplerLog(run.policy),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
             *averaging_callbacks(config),
