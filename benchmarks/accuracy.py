@@ -50,8 +50,6 @@ POLICIES = {
         "--config.meta_gradient=finite_difference",
         "--config.meta_every=8",
     ],
-    # In the end on the validation images too, as the baselines are from the start.
-    "metaaugment, joined": ["--policy=metaaugment", "--config.validation_join_fraction=0.3"],
 }
 # The same with so many epochs only that training takes the CPU time of `uniform`; needs the rows of both.
 EQUAL_TIME = {
