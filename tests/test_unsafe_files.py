@@ -98,6 +98,25 @@ def test_an_archive_that_lies_about_its_sizes_is_cut_where_it_says(tmp_path):
         read_arrays(path, most_bytes=10_000)
 
 
+@pytest.mark.parametrize(
+    "text", ["{'descr': '<f4', 'shape': (3,), ", "{[]: 1}", "(" * 3000], ids=["open", "key", "deep"]
+)
+def test_a_header_that_is_no_header_is_told_as_damage(tmp_path, text):
+    start = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    zip_of(path := tmp_path / "a.npz", **{"a.npy": start})
+    with pytest.raises(ValueError):
+        read_arrays(path, most_bytes=10_000)
+
+
+def test_damage_within_a_compressed_array_is_told_as_such(tmp_path):
+    zip_of(path := tmp_path / "a.npz", zipfile.ZIP_LZMA, **{"a.npy": header((2**10,)) + bytes(2**12)})
+    content = bytearray(path.read_bytes())
+    content[45:60] = b"\xff" * 15
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="LZMAError"):
+        read_arrays(path, most_bytes=10_000)
+
+
 def test_names_in_a_checkpoint_are_no_paths(tmp_path, checkpoint):
     path, folder = checkpoint
     (tmp_path / "secret.npy").write_bytes(header((1,)) + bytes(4))
