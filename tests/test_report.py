@@ -7,11 +7,12 @@ import pytest
 from report_runs import ROTATE, SOLARIZE, make_run, observations, table_with, write_sampler
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.ops.table import TABLE
 from metaaug_tf.report import write_report
 from metaaug_tf.report.agreement import agreement_findings, learned_map
 from metaaug_tf.report.comparison import comparison_findings
 from metaaug_tf.report.findings import findings
-from metaaug_tf.report.measures import groups_of, log_ratio, mean_weights, separated, shares
+from metaaug_tf.report.measures import WITHOUT_MAGNITUDE, groups_of, log_ratio, mean_weights, separated, shares
 from metaaug_tf.report.run import Observations, read_run
 
 # The figures behind the sentences
@@ -198,3 +199,8 @@ def test_a_folder_that_is_no_run(tmp_path):
         write_report(tmp_path)
     with pytest.raises(UserError, match="elsewhere is not a run folder"):
         write_report(make_run(tmp_path / "run"), [tmp_path / "elsewhere"])
+
+
+def test_operations_without_a_magnitude_are_those_of_the_table():
+    """The report restates them, as it imports no TensorFlow."""
+    assert {row.name for row in TABLE if not row.uses_magnitude} == WITHOUT_MAGNITUDE
