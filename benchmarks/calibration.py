@@ -1,0 +1,56 @@
+"""How much of a run's test loss is confidence, how much is mistakes: the loss at the temperature that suits it best.
+
+    python benchmarks/calibration.py runs/accuracy/glyphs-*
+
+Augmentation that ruins labels makes a classifier hesitant; that costs loss, but no accuracy, and one factor on all
+logits (Guo et al., arXiv 1706.04599, temperature scaling) would mend it. The factor is chosen on the test images
+themselves, so the last column is a bound, the same for every run. Reads the exported classifiers of finished runs.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from metaaug_tf.data.sources import load_dataset
+
+FACTORS = 2.0 ** np.arange(-2, 2.01, 0.05)
+
+
+def loss(log_probabilities, labels, factor):
+    """Mean cross-entropy of labels [N] where all log-probabilities [N, C] are multiplied, then normalised."""
+    scaled = factor * log_probabilities
+    return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(labels)), labels]))
+
+
+def measure(folder, data_dir):
+    config = json.loads((folder / "config.json").read_text())
+    test = load_dataset(config, data_dir).test
+    serve = tf.saved_model.load(str(folder / "export" / "task" / "1")).signatures["serving_default"]
+    (name,) = serve.structured_input_signature[1]
+    logs = np.log(np.maximum(serve(**{name: tf.constant(test.images)})["probabilities"].numpy(), 1e-12))
+    losses = [loss(logs, test.labels, factor) for factor in FACTORS]
+    best = int(np.argmin(losses))
+    return np.mean(logs.argmax(1) == test.labels), loss(logs, test.labels, 1.0), FACTORS[best], losses[best]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", help="of finished runs")
+    parser.add_argument("--data_dir", help="where TFDS keeps its datasets")
+    arguments = parser.parse_args()
+    print("| run | test accuracy | test loss | best factor | loss with it |\n| --- | --- | --- | --- | --- |")
+    for folder in arguments.folders:
+        accuracy, plain, factor, scaled = measure(folder, arguments.data_dir)
+        print(f"| {folder.name} | {accuracy:.4f} | {plain:.3f} | {factor:.2f} | {scaled:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
