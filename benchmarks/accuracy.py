@@ -50,6 +50,7 @@ POLICIES = {
         "--config.meta_gradient=finite_difference",
         "--config.meta_every=8",
     ],
+    "metaaugment, half Identity": ["--policy=metaaugment", "--config.sampler_identity_odds=13"],
 }
 # The same with so many epochs only that training takes the CPU time of `uniform`; needs the rows of both.
 EQUAL_TIME = {
@@ -112,19 +113,33 @@ def add_row(path, row):
 
 
 def print_table(rows):
+    """Means over seeds: a table of the policies for each suite, and one of all else that was run on it."""
     for suite in dict.fromkeys(row["suite"] for row in rows):
-        columns = (suite, "seeds", "epochs", "test accuracy", "deviation", "test loss", "time of none's")
-        print(f"\n| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
         here = [row for row in rows if row["suite"] == suite]
+        compared = [row for row in here if is_policy(row)]
+        others = [row for row in here if not is_policy(row)]
         cost = {row["seed"]: row["training_cpu_seconds"] for row in here if row["name"] == "none"}
-        for name in dict.fromkeys(row["name"] for row in here):
-            own = [row for row in here if row["name"] == name]
-            accuracy = [row["test_accuracy"] for row in own]
-            spread = f"{statistics.stdev(accuracy):.4f}" if len(own) > 1 else "-"
-            ratios = [row["training_cpu_seconds"] / cost[row["seed"]] for row in own if row["seed"] in cost]
-            ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
-            mean, loss = (statistics.mean(row[key] for row in own) for key in ("test_accuracy", "test_loss"))
-            print(f"| {name} | {len(own)} | {own[0]['epochs']} | {mean:.4f} | {spread} | {loss:.3f} | {ratio} |")
+        for title, part in ((suite, compared), (f"{suite}: controls", others)):
+            if part:
+                print_means(title, part, cost)
+
+
+def is_policy(row):
+    """Whether the row is of a policy under comparison, not of a control or an ablation."""
+    return row["name"] in POLICIES | EQUAL_TIME
+
+
+def print_means(title, rows, cost):
+    columns = (title, "seeds", "epochs", "test accuracy", "deviation", "test loss", "time of none's")
+    print(f"\n| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
+    for name in dict.fromkeys(row["name"] for row in rows):
+        own = [row for row in rows if row["name"] == name]
+        accuracy = [row["test_accuracy"] for row in own]
+        spread = f"{statistics.stdev(accuracy):.4f}" if len(own) > 1 else "-"
+        ratios = [row["training_cpu_seconds"] / cost[row["seed"]] for row in own if row["seed"] in cost]
+        ratio = f"{statistics.median(ratios):.2f}" if ratios else "-"
+        mean, loss = (statistics.mean(row[key] for row in own) for key in ("test_accuracy", "test_loss"))
+        print(f"| {name} | {len(own)} | {own[0]['epochs']} | {mean:.4f} | {spread} | {loss:.3f} | {ratio} |")
 
 
 def draw(rows, path):
@@ -135,9 +150,9 @@ def draw(rows, path):
     from matplotlib import pyplot
 
     suites = list(dict.fromkeys(row["suite"] for row in rows))
-    figure, panels = pyplot.subplots(1, len(suites), figsize=(4.2 * len(suites), 3.4), squeeze=False, layout="tight")
+    figure, panels = pyplot.subplots(1, len(suites), figsize=(3.9 * len(suites), 3.4), squeeze=False, layout="tight")
     for axes, suite in zip(panels[0], suites, strict=True):
-        here = [row for row in rows if row["suite"] == suite and row["name"] not in ABLATIONS]
+        here = [row for row in rows if row["suite"] == suite and is_policy(row)]
         names = list(dict.fromkeys(row["name"] for row in here))
         for place, name in enumerate(names):
             accuracy = [row["test_accuracy"] for row in here if row["name"] == name]

@@ -69,6 +69,7 @@ def get_config() -> ConfigDict:
             "normalise_weights": True,
             "weighting": "learned",  # equal, shuffled: for comparison, the weights do not count in training
             "sampler_epsilon": 0.1,
+            "sampler_identity_odds": 1.0,
             "sampler_history_epochs": 5,
             # Run. The settings of checkpoints and data_service may change when a run goes on.
             "data_service": "",  # HOST:PORT,HOST2:PORT of tf.data services that make the batches (data/service.py)

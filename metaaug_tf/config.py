@@ -86,6 +86,7 @@ RULES: dict[str, Rule] = {
     "weighting": _one_of("learned", "equal", "shuffled"),
     "jit_compile": _one_of("auto", "True", "False"),
     "sampler_epsilon": _between(0, 1),
+    "sampler_identity_odds": _between(0.01, 1000),
     "sampler_history_epochs": _between(1, 1000),
     "checkpoint_minutes": _between(0, 10**6),
     "checkpoints_kept": _between(1, 10**6),

@@ -55,7 +55,8 @@ MEANINGS: dict[str, str] = {
     "meta_every": "the policy is updated every so many steps",
     "normalise_weights": "weights of a batch sum to 1; otherwise they are divided by its size",
     "weighting": "whether the learned weights count in training; equal and shuffled are for comparison",
-    "sampler_epsilon": "share of the sampler's draws that is spread evenly over all pairs",
+    "sampler_epsilon": "share of the sampler's draws that stays as at the start",
+    "sampler_identity_odds": "how often an operation is Identity at the start, relative to each other one; 13 = half",
     "sampler_history_epochs": "epochs whose weights the sampler's table is made from",
     # Run
     "checkpoint_minutes": "time between two checkpoints within an epoch; 0 = after every step",

@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers import tiny_task
 
 import metaaug_tf as ma
-from metaaug_tf.policy.folder import write_policy, write_sampler
+from metaaug_tf.policy.folder import read_network, write_policy, write_sampler
 
 ROTATE, SOLARIZE = ma.OPERATIONS.index("Rotate"), ma.OPERATIONS.index("Solarize")
 
@@ -115,6 +115,12 @@ def test_a_keras_file_holds_the_table_the_settings_and_the_networks(folder, imag
     assert config["fill"] == 17 and config["seed"] == 3 and np.shape(config["probabilities"]) == (14, 14)
 
 
+def test_a_folder_keeps_the_samplers_start(tmp_path):
+    model = ma.MetaAugment(tiny_task(), sampler=ma.PairSampler(identity_odds=3.0))
+    write_policy(tmp_path, 17, model.policy_network)
+    assert read_network(tmp_path).identity_odds == 3.0
+
+
 def test_the_fill_of_a_folder_can_be_overridden(folder, images):
     assert ma.LearnedAugment.load(folder).fill == 17
     assert ma.LearnedAugment.load(folder, fill=0).fill == 0
@@ -136,6 +142,7 @@ BAD_FOLDERS = [
     ("sampler.json", {"probabilities": [[1.0]]}, "14 x 14"),
     ("policy.json", {"feature_width": 7}, "can't be read as the network"),
     ("policy.json", {"head": "best"}, "unknown policy head"),
+    ("policy.json", {"identity_odds": 0}, "identity_odds must be a number above 0"),
 ]
 
 

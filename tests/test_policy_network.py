@@ -23,9 +23,9 @@ def logits(policy, magnitude=5.0):
     return np.log(weights / (1 - weights))
 
 
-def network(head):
+def network(head, **settings):
     keras.utils.set_random_seed(0)
-    return ma.PolicyNetwork(head=head)
+    return ma.PolicyNetwork(head=head, **settings)
 
 
 def interaction(table):
@@ -47,6 +47,13 @@ def test_contrast_head_prefers_no_image_over_all_pairs():
     assert np.abs(logits(network("additive")).mean(axis=1)).max() > 1e-2
 
 
+def test_nor_over_pairs_as_the_sampler_draws_them_at_the_start():
+    table = logits(network("contrast", identity_odds=13.0))
+    share = np.where(PAIRS == 13, 1 / 2, 1 / 26).prod(axis=1)
+    np.testing.assert_allclose(table @ share, 0, atol=1e-5)
+    assert np.abs(table.mean(axis=1)).max() > 1e-2
+
+
 def test_contrast_head_ignores_the_scale_of_the_features():
     policy = network("contrast")
     e = embeddings()[:4]
@@ -63,6 +70,6 @@ def test_unknown_head():
 
 
 def test_config_round_trip():
-    policy = ma.PolicyNetwork(hidden_units=7, head="additive")
+    policy = ma.PolicyNetwork(hidden_units=7, head="additive", identity_odds=3.0)
     copy = ma.PolicyNetwork.from_config(policy.get_config())
-    assert (copy.hidden_units, copy.head) == (7, "additive")
+    assert (copy.hidden_units, copy.head, copy.identity_odds) == (7, "additive", 3.0)

@@ -18,11 +18,14 @@ from metaaug_tf.report.run import Observations, read_run
 # The figures behind the sentences
 
 
-def test_shares_are_relative_to_uniform():
+def test_shares_are_relative_to_the_start():
     # One operation at factor 0.4: its row and column hold 0.4 / (13 + 0.4) of the draws each, 14 times that.
-    drawn = shares(table_with({SOLARIZE: 0.4}))
+    drawn = shares(table_with({SOLARIZE: 0.4}), table_with({}))
     assert drawn[SOLARIZE] == pytest.approx(14 * 0.4 / 13.4)
     assert drawn[0] == pytest.approx(14 * 1 / 13.4)
+    drawn = shares(table_with({SOLARIZE: 0.4}), table_with({SOLARIZE: 4}))  # then it had 4 / 17, and each other 1 / 17
+    assert drawn[SOLARIZE] == pytest.approx((0.4 / 13.4) / (4 / 17))
+    assert drawn[0] == pytest.approx((1 / 13.4) / (1 / 17))
 
 
 def test_log_ratio_by_hand():

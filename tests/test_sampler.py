@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import tiny_task
 
 import metaaug_tf as ma
-from metaaug_tf.policy.sampler import pair_probabilities
+from metaaug_tf.policy.sampler import pair_probabilities, starting_table
 
 
 def test_probabilities_by_hand():
@@ -49,7 +50,36 @@ def test_an_epoch_without_the_pair_counts_as_unseen_again():
     np.testing.assert_allclose(sampler.probabilities.numpy(), 1 / 196, rtol=1e-6)
 
 
-@pytest.mark.parametrize("arguments", [{"history_epochs": 0}, {"epsilon": -0.1}, {"epsilon": 1.1}])
+def test_identity_at_the_start_by_hand():
+    table = starting_table(identity_odds=13)
+    np.testing.assert_allclose(table[-1, -1], 1 / 4)
+    np.testing.assert_allclose(table[-1, :-1], 1 / 2 / 26)
+    np.testing.assert_allclose(table[:-1, :-1], 1 / 26**2)
+    assert (starting_table() == 1 / 196).all()
+
+
+def test_mean_weights_act_on_the_start_as_factors():
+    sampler = ma.PairSampler(history_epochs=1, epsilon=0.1, identity_odds=13)
+    start = starting_table(13)
+    np.testing.assert_allclose(sampler.probabilities.numpy(), start, rtol=1e-6)
+    observe(sampler, (13, 13), [0.2])
+    sampler.end_epoch()
+    rest = 1 - 1 / 4 + 0.2 / 4  # pairs that are not seen count as 1
+    np.testing.assert_allclose(sampler.probabilities.numpy()[13, 13], 0.9 * 0.2 / 4 / rest + 0.1 / 4, rtol=1e-6)
+    np.testing.assert_allclose(sampler.probabilities.numpy()[0, 13], (0.9 / rest + 0.1) / 52, rtol=1e-6)
+    copy = ma.PairSampler.from_config(sampler.get_config())
+    np.testing.assert_array_equal(copy.start, start)
+
+
+def test_the_default_policy_network_knows_the_samplers_start():
+    model = ma.MetaAugment(tiny_task(), sampler=ma.PairSampler(identity_odds=5.0))
+    assert model.policy_network.identity_odds == 5.0
+
+
+BAD = [{"history_epochs": 0}, {"epsilon": -0.1}, {"epsilon": 1.1}, {"identity_odds": 0}, {"identity_odds": np.inf}]
+
+
+@pytest.mark.parametrize("arguments", BAD)
 def test_settings_out_of_range(arguments):
     with pytest.raises(ma.UserError, match="history_epochs >= 1"):
         ma.PairSampler(**arguments)

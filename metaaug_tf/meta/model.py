@@ -51,8 +51,8 @@ class MetaAugment(MetaStep, SavedByKeras):
 
         Args:
             task: functional or built Sequential Keras classifier whose last layer is Dense.
-            policy_network: (features [B, F], embedding [B, 28]) -> weights [B]; by default a PolicyNetwork();
-                None trains with equal weights, for comparison.
+            policy_network: (features [B, F], embedding [B, 28]) -> weights [B]; by default a PolicyNetwork
+                with the sampler's identity_odds; None trains with equal weights, for comparison.
             sampler: by default a PairSampler().
             feature_layer: name of the layer whose output is the feature vector, where that is not the input of
                 the last Dense layer.
@@ -67,8 +67,10 @@ class MetaAugment(MetaStep, SavedByKeras):
         self.task = task
         # Within Task the view of the network is out of Keras's sight, which else lists every layer twice.
         self._task, self.feature_layer = Task(with_features(task, feature_layer)), feature_layer
-        self.policy_network = PolicyNetwork() if policy_network == DEFAULT_POLICY else policy_network
         self.sampler = sampler or PairSampler()
+        if policy_network == DEFAULT_POLICY:
+            policy_network = PolicyNetwork(identity_odds=self.sampler.identity_odds)
+        self.policy_network = policy_network
         if self.policy_network is not None:
             embedding = transformation_embedding([[0, 0]], [[0.0, 0.0]])
             self.policy_network(tf.zeros((1, self.feature_width)), embedding)  # builds it

@@ -21,6 +21,7 @@ FORMAT_VERSION = 1
 SAMPLER_FILE, SETTINGS_FILE, WEIGHTS_FILE = "sampler.json", "policy.json", "network.weights.h5"
 # Six decimals resolve a thousandth of the uniform probability 1/196.
 _DECIMALS = 6
+_MOST_ODDS = 1000
 # What the whole numbers of policy.json may be.
 _RANGES = {"fill": (0, 255), "hidden_units": (1, 2**16), "feature_width": (1, 2**24)}
 
@@ -95,6 +96,7 @@ def write_policy(folder: Path, fill: int, network: PolicyNetwork | None) -> None
         settings |= {
             "hidden_units": network.hidden_units,
             "head": network.head,
+            "identity_odds": network.identity_odds,
             "feature_width": network.sample_branch.kernel.shape[0],
             "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
         }
@@ -113,6 +115,9 @@ def read_settings(folder: Path) -> dict:
         value = settings.get(key, low)
         if type(value) is not int or not low <= value <= high:
             raise UserError(f"{path}: {key} must be a whole number from {low} to {high}, not {value!r}")
+    odds = settings.get("identity_odds", 1.0)
+    if type(odds) not in (int, float) or not 0 < odds <= _MOST_ODDS:
+        raise UserError(f"{path}: identity_odds must be a number above 0, at most {_MOST_ODDS}, not {odds!r}")
     return settings
 
 
@@ -130,7 +135,7 @@ def read_network(folder: Path) -> PolicyNetwork:
         )
     try:
         _check_weights(path, settings)
-        network = PolicyNetwork(settings["hidden_units"], settings["head"])
+        network = PolicyNetwork(settings["hidden_units"], settings["head"], settings.get("identity_odds", 1.0))
         network(np.zeros((1, settings["feature_width"]), np.float32), np.zeros((1, EMBEDDING_SIZE), np.float32))
         network.load_weights(path)
     except (UserError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops.table import OPERATIONS
+from metaaug_tf.policy.sampler import starting_table
 from metaaug_tf.transform import transformation_embedding
 
 HEADS = ("contrast", "additive")
@@ -21,21 +22,23 @@ class PolicyNetwork(keras.Model):
 
     - `additive`, as the method describes it: sigmoid(a s + b t + c). Sample and transformation do not interact.
     - `contrast`, the default and this project's choice: sigmoid(a (s * t') + b t'), where t' is t less its mean
-      over all 196 pairs of operations, and s is taken of features that LayerNorm has scaled. The product lets a
-      transformation be good for one image and bad for another. Without t' the network would also learn which
-      images to prefer whatever is done to them; one step's gain is linear in the weights, so that preference
-      grows until a few kinds of images hold all the weight. With t' the mean logit over all pairs is 0 for
-      every image: the policy compares what may be done to an image, and its level can't drift.
+      over all 196 pairs of operations as the sampler draws them at the start, and s is taken of features that
+      LayerNorm has scaled. The product lets a transformation be good for one image and bad for another. Without
+      t' the network would also learn which images to prefer whatever is done to them; one step's gain is linear
+      in the weights, so that preference grows until a few kinds of images hold all the weight. With t' the mean
+      logit over all pairs is 0 for every image: the policy compares what may be done to an image, and its level
+      can't drift.
 
     Everything is float32 unless another dtype is given, whatever the global dtype policy.
     """
 
-    def __init__(self, hidden_units: int = 100, head: str = "contrast", **kwargs):
+    def __init__(self, hidden_units: int = 100, head: str = "contrast", identity_odds: float = 1.0, **kwargs):
         """Creates the network; its input widths are found at the first call.
 
         Args:
             hidden_units: width of each branch.
             head: "contrast" or "additive".
+            identity_odds: the sampler's, for the mean that the contrast head takes over the pairs.
             **kwargs: keras.Model's.
 
         Raises:
@@ -46,7 +49,7 @@ class PolicyNetwork(keras.Model):
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("name", "policy")
         super().__init__(**kwargs)
-        self.hidden_units, self.head = hidden_units, head
+        self.hidden_units, self.head, self.identity_odds = hidden_units, head, identity_odds
         dtype = self.dtype_policy
         contrast = head == "contrast"
         self.normalisation = layers.LayerNormalization(dtype=dtype) if contrast else None
@@ -54,6 +57,9 @@ class PolicyNetwork(keras.Model):
         self.transformation_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="transformation")
         self.output_layer = layers.Dense(1, activation="sigmoid", use_bias=not contrast, dtype=dtype, name="weight")
         self._reference = _all_pairs()
+        # Factors whose mean is 1 make a plain mean a weighted one; exactly 1 where all pairs are alike.
+        factors = starting_table(identity_odds).reshape(-1, 1)
+        self._reference_factors = (factors / factors.max() / np.mean(factors / factors.max())).astype(np.float32)
 
     def build(self, features_shape, embedding_shape):
         """Creates the variables for features [B, F] and embedding [B, 28]."""
@@ -71,14 +77,15 @@ class PolicyNetwork(keras.Model):
             joined = [self.sample_branch(features), transformation]
         else:
             reference = self.transformation_branch(ops.cast(self._reference, self.compute_dtype))
-            transformation -= ops.mean(reference, axis=0)
+            transformation -= ops.mean(reference * ops.cast(self._reference_factors, reference.dtype), axis=0)
             sample = self.sample_branch(self.normalisation(features))
             joined = [sample * transformation, transformation]
         return self.output_layer(ops.concatenate(joined, axis=-1))[:, 0]
 
     def get_config(self):
         """Settings from which the network can be made again."""
-        return {**super().get_config(), "hidden_units": self.hidden_units, "head": self.head}
+        own = {"hidden_units": self.hidden_units, "head": self.head, "identity_odds": self.identity_odds}
+        return {**super().get_config(), **own}
 
 
 def _all_pairs() -> np.ndarray:

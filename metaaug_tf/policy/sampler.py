@@ -10,22 +10,41 @@ from metaaug_tf.ops.table import OPERATIONS
 PAIR_SHAPE = (len(OPERATIONS), len(OPERATIONS))
 
 
-def pair_probabilities(sums: np.ndarray, counts: np.ndarray, epsilon: float) -> np.ndarray:
+def starting_table(identity_odds: float = 1.0) -> np.ndarray:
+    """What pairs are drawn from before anything is learned.
+
+    Args:
+        identity_odds: above 0, how often an operation of the pair is Identity relative to each of the 13 others. With 1
+            (the method) all pairs are alike; with 13 each of the two is Identity half of the time, so that an image
+            gets one operation on average.
+
+    Returns:
+        float64 [14, 14] that sums to 1, rows the first operation.
+    """
+    odds = np.where(np.array(OPERATIONS) == "Identity", identity_odds, 1.0)
+    return np.outer(odds, odds) / odds.sum() ** 2
+
+
+def pair_probabilities(sums: np.ndarray, counts: np.ndarray, epsilon: float, start: np.ndarray | None = None):
     """Sampler probabilities from the raw weights seen (method.md, "Sampler").
 
     Args:
         sums: float [14, 14], sum of the raw weights of each pair over the epochs kept.
         counts: float [14, 14], how often each pair was drawn in them; a pair not seen has mean weight 1.
-        epsilon: in [0, 1], the share spread evenly over all pairs.
+        epsilon: in [0, 1], the share that stays as at the start.
+        start: float64 [14, 14] of `starting_table`, by default uniform; the mean weights act on it as factors.
 
     Returns:
         float64 [14, 14] that sums to 1, rows the first operation.
     """
     seen = counts > 0
     means = np.where(seen, sums / np.where(seen, counts, 1), 1.0)
+    start = starting_table() if start is None else start
+    # Divided by its largest entry a uniform start is exactly 1.
+    factors = means * (start / start.max())
     # All means may have fallen to zero; then nothing is known to be better than anything else.
-    share = means / means.sum() if means.sum() > 0 else np.full_like(means, 1 / means.size)
-    return (1 - epsilon) * share + epsilon / means.size
+    share = factors / factors.sum() if factors.sum() > 0 else start
+    return (1 - epsilon) * share + epsilon * start
 
 
 @keras.saving.register_keras_serializable("metaaug_tf")
@@ -36,25 +55,29 @@ class PairSampler(keras.layers.Layer):
     `probabilities` [14, 14] and `epoch` (a scalar, the epoch whose images are drawn).
     """
 
-    def __init__(self, history_epochs: int = 5, epsilon: float = 0.1, **kwargs):
-        """Creates a uniform sampler at epoch 0.
+    def __init__(self, history_epochs: int = 5, epsilon: float = 0.1, identity_odds: float = 1.0, **kwargs):
+        """Creates a sampler that has learned nothing, at epoch 0.
 
         Args:
             history_epochs: over how many last epochs the mean weights are taken (s of the method), at least 1.
-            epsilon: in [0, 1], the share of the uniform distribution.
+            epsilon: in [0, 1], the share of the starting table in each later one.
+            identity_odds: above 0, see `starting_table`; the policy network's contrast head takes the same.
             **kwargs: keras.layers.Layer's.
 
         Raises:
             UserError: a value out of its range.
         """
-        if history_epochs < 1 or not 0 <= epsilon <= 1:
+        if history_epochs < 1 or not 0 <= epsilon <= 1 or not 0 < identity_odds < np.inf:
             raise UserError(
-                f"the sampler needs history_epochs >= 1 and epsilon in [0, 1], not {history_epochs} and {epsilon}"
+                "the sampler needs history_epochs >= 1, epsilon in [0, 1] and identity_odds above 0, not "
+                f"{history_epochs}, {epsilon} and {identity_odds}"
             )
         kwargs.setdefault("name", "sampler")
         super().__init__(trainable=False, dtype="float32", **kwargs)
-        self.history_epochs, self.epsilon = history_epochs, epsilon
-        self.probabilities = self._table("probabilities", PAIR_SHAPE, 1 / np.prod(PAIR_SHAPE))
+        self.history_epochs, self.epsilon, self.identity_odds = history_epochs, epsilon, identity_odds
+        self.start = starting_table(identity_odds)
+        self.probabilities = self._table("probabilities", PAIR_SHAPE, 0.0)
+        self.probabilities.assign(self.start)
         self.epoch = self.add_weight((), "zeros", dtype="int64", name="epoch", trainable=False)
         # Row 0 of the history is the epoch under way, the oldest is last.
         self.weight_sums = self._table("weight_sums", (history_epochs, *PAIR_SHAPE), 0.0)
@@ -81,7 +104,7 @@ class PairSampler(keras.layers.Layer):
     def end_epoch(self) -> None:
         """Draws the table anew from the epochs kept, drops the oldest and turns to the next epoch."""
         sums, counts = self.weight_sums.numpy(), self.counts.numpy()
-        table = pair_probabilities(sums.sum(axis=0), counts.sum(axis=0), self.epsilon)
+        table = pair_probabilities(sums.sum(axis=0), counts.sum(axis=0), self.epsilon, self.start)
         self.probabilities.assign(table)
         for variable, value in ((self.weight_sums, sums), (self.counts, counts)):
             variable.assign(np.concatenate([np.zeros_like(value[:1]), value[:-1]]))
@@ -89,4 +112,9 @@ class PairSampler(keras.layers.Layer):
 
     def get_config(self):
         """Settings from which an untrained sampler can be made again."""
-        return {"name": self.name, "history_epochs": self.history_epochs, "epsilon": self.epsilon}
+        return {
+            "name": self.name,
+            "history_epochs": self.history_epochs,
+            "epsilon": self.epsilon,
+            "identity_odds": self.identity_odds,
+        }

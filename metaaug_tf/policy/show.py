@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from metaaug_tf.policy.folder import read_sampler, read_settings
+from metaaug_tf.policy.relative import relative
 
 _TOP_PAIRS = 10
 
 
 def policy_text(folder: Path) -> str:
-    """What --show_policy prints: how often things are drawn relative to uniform, where 1 is as often.
+    """What --show_policy prints: how often things are drawn relative to the start, where 1 is as often.
 
     Args:
         folder: a policy folder.
@@ -21,21 +22,31 @@ def policy_text(folder: Path) -> str:
     sampler, settings = read_sampler(folder), read_settings(folder)
     names = sampler["operations"]
     table = np.asarray(sampler["probabilities"], float)
-    ratios = table / table.sum() * table.size
+    table, start = table / table.sum(), _start(sampler)
+    ratios = relative(table, start)
     return "\n".join(
         [
             f"{folder}: {_origin(sampler, settings)}",
-            "Figures tell how often something is drawn relative to uniform: 1.00 is as often.",
+            "Figures tell how often something is drawn relative to the start: 1.00 is as often.",
             "",
-            *_operation_lines(names, ratios),
+            *_operation_lines(names, table, start),
             "",
-            f"the {_TOP_PAIRS} pairs drawn most often",
+            f"the {_TOP_PAIRS} pairs with the highest figures",
             *_pair_lines(names, ratios),
             "",
             "rows the first operation, columns the second, numbered as the rows",
             *_table_lines(names, ratios),
         ]
     )
+
+
+def _start(sampler: dict) -> np.ndarray:
+    """The table of the history's epoch 0; uniform where it is not there, as after a table was damaged."""
+    for epoch, table in sampler.get("history", []):
+        if epoch == 0:
+            return np.asarray(table, float) / np.sum(table)
+    count = len(sampler["operations"])
+    return np.full((count, count), 1 / count**2)
 
 
 def _origin(sampler: dict, settings: dict) -> str:
@@ -46,9 +57,14 @@ def _origin(sampler: dict, settings: dict) -> str:
     )
 
 
-def _operation_lines(names: list[str], ratios: np.ndarray) -> list[str]:
-    first, second = ratios.mean(axis=1), ratios.mean(axis=0)
-    mean = (first + second) / 2
+def _shares(table: np.ndarray) -> np.ndarray:
+    """How often each operation comes first, second and either: [3, 14]."""
+    first, second = table.sum(axis=1), table.sum(axis=0)
+    return np.stack([first, second, first + second])
+
+
+def _operation_lines(names: list[str], table: np.ndarray, start: np.ndarray) -> list[str]:
+    first, second, mean = relative(*(_shares(part) for part in (table, start)))
     rows = [f"{names[k]:14}{mean[k]:7.2f}{first[k]:10.2f}{second[k]:10.2f}" for k in np.argsort(-mean, kind="stable")]
     return [f"{'operation':14}{'mean':>7}{'as first':>10}{'as second':>10}", *rows]
 

@@ -57,15 +57,15 @@ def learned_map(runs: Sequence[Run]) -> Picture | None:
     alike = learned_alike(runs)[:_MOST_RUNS]
     if len(alike) < 2:
         return None
-    ratios = np.stack([shares(run.sampler.table) for run in alike], axis=1)
+    ratios = np.stack([shares(run.sampler.table, run.sampler.start) for run in alike], axis=1)
     figure, axes = blank(5.0, 4.6)
     texts = [[number(value) for value in row] for row in ratios]
     mesh = ratio_map(axes, ratios, ratio_limit(ratios), texts)
     name_cells(axes, alike[0].operations, [shorten(run.name) for run in alike], 0 if len(alike) <= 4 else 90)
-    ratio_bar(mesh, [axes], "drawn, relative to uniform")
+    ratio_bar(mesh, [axes], "drawn, relative to the start")
     said = "; ".join(_said(run, drawn) for run, drawn in zip(alike, ratios.T, strict=True))
     caption = "How often each run's sampler draws each operation at the end."
-    return picture(figure, f"Heat map of operations in {len(alike)} runs, relative to uniform. {said}.", caption)
+    return picture(figure, f"Heat map of operations in {len(alike)} runs, relative to the start. {said}.", caption)
 
 
 def _said(run: Run, drawn: np.ndarray) -> str:

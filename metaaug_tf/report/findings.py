@@ -121,19 +121,20 @@ def _members(groups: Groups, indices: np.ndarray) -> str:
 
 def told_apart(sampler: Sampler) -> tuple[list[int], list[int]]:
     """Numbers of the operations drawn clearly less often than the others (least first) and more often (most first)."""
-    drawn, count = shares(sampler.table), len(sampler.operations)
-    clear = [k for k in range(count) if separated(*share_contrast(sampler.table, k), looks=count)]
+    drawn, count = shares(sampler.table, sampler.start), len(sampler.operations)
+    ratios = sampler.ratios(sampler.table)
+    clear = [k for k in range(count) if separated(*share_contrast(ratios, k), looks=count)]
     order = sorted(clear, key=lambda k: drawn[k])
     return [k for k in order if drawn[k] < 1], [k for k in reversed(order) if drawn[k] > 1]
 
 
 def _drawn(run: Run, harmed: dict[str, _Harm]) -> list[str]:
-    """Which operations the sampler draws less or more often than at the start, where it was uniform."""
+    """Which operations the sampler draws less or more often than at the start."""
     if run.sampler is None:
         return []
-    names, drawn = run.sampler.operations, shares(run.sampler.table)
+    names, drawn = run.sampler.operations, shares(run.sampler.table, run.sampler.start)
     if np.ptp(drawn) < 1e-3:
-        return ["The sampler is still uniform: every operation is drawn as often as at the start."]
+        return ["The sampler is still as at the start: every operation is drawn as often as then."]
     less, more = told_apart(run.sampler)
     if not less and not more:
         return [

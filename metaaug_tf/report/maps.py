@@ -28,18 +28,18 @@ _MOMENTS = 4
 
 
 def sampler_map(sampler: Sampler) -> Picture:
-    """The table of pairs relative to uniform."""
-    ratios = sampler.table * sampler.table.size
+    """The table of pairs relative to the start."""
+    ratios = sampler.ratios(sampler.table)
     limit = _sampler_limit(sampler)
     figure, axes = blank(_WIDTH, 5.6)
     mesh = ratio_map(axes, ratios, limit, [[f"{value:.1f}" for value in row] for row in ratios])
     name_cells(axes, sampler.operations, sampler.operations)
     axes.set_xlabel("second operation", fontsize=9, color=INK)
     axes.set_ylabel("first operation", fontsize=9, color=INK)
-    ratio_bar(mesh, [axes], "drawn, relative to uniform")
+    ratio_bar(mesh, [axes], "drawn, relative to the start")
     said = [f"{_pair(sampler, at)} {times(ratios.flat[at])}" for at in (ratios.argmin(), ratios.argmax())]
     alt = (
-        f"Heat map of {len(ratios)} by {len(ratios)} pairs of operations, relative to uniform. "
+        f"Heat map of {len(ratios)} by {len(ratios)} pairs of operations, relative to the start. "
         f"Least often drawn pair: {said[0]}; most often: {said[1]}. By operation: {_said_shares(sampler)}."
     )
     return picture(figure, alt, "Red pairs are drawn less often than at the start, blue ones more often.")
@@ -48,7 +48,7 @@ def sampler_map(sampler: Sampler) -> Picture:
 def _sampler_limit(sampler: Sampler) -> float:
     """One scale for the tables of all epochs, so that their colours can be compared."""
     tables = [sampler.table, *(table for _, table in sampler.history)]
-    return ratio_limit(np.stack(tables) * sampler.table.size)
+    return ratio_limit(np.stack([sampler.ratios(table) for table in tables]))
 
 
 def _pair(sampler: Sampler, at: np.intp) -> str:
@@ -57,7 +57,7 @@ def _pair(sampler: Sampler, at: np.intp) -> str:
 
 
 def _said_shares(sampler: Sampler) -> str:
-    drawn = shares(sampler.table)
+    drawn = shares(sampler.table, sampler.start)
     return ", ".join(f"{sampler.operations[k]} {number(drawn[k])}" for k in np.argsort(drawn, kind="stable"))
 
 
@@ -66,7 +66,7 @@ def movement_map(sampler: Sampler) -> Picture | None:
     if len(sampler.history) < 2:
         return None
     epochs = [epoch for epoch, _ in sampler.history]
-    ratios = np.stack([shares(table) for _, table in sampler.history], axis=1)
+    ratios = np.stack([shares(table, sampler.start) for _, table in sampler.history], axis=1)
     limit = ratio_limit(ratios)
     figure, axes = blank(_WIDTH, 4.3)
     mesh = ratio_map(axes, ratios, limit)
@@ -74,13 +74,13 @@ def movement_map(sampler: Sampler) -> Picture | None:
     marks = np.unique(np.linspace(0, len(epochs) - 1, 7).round().astype(int))
     axes.set_xticks(marks + 0.5, [str(epochs[mark]) for mark in marks])
     axes.set_xlabel("epochs trained", fontsize=9, color=INK)
-    ratio_bar(mesh, [axes], "drawn, relative to uniform")
+    ratio_bar(mesh, [axes], "drawn, relative to the start")
     final = ratios[:, -1]
     low, high = int(final.argmin()), int(final.argmax())
     said = listed(
         [f"{sampler.operations[k]} from {number(ratios[k, 0])} to {number(ratios[k, -1])}" for k in (low, high)]
     )
-    alt = f"Heat map of operations after {epochs[0]} to {epochs[-1]} epochs, relative to uniform: {said}."
+    alt = f"Heat map of operations after {epochs[0]} to {epochs[-1]} epochs, relative to the start: {said}."
     return picture(figure, alt, "Each row is one operation; follow it to the right to see when it moved.")
 
 
@@ -90,18 +90,17 @@ def history_maps(sampler: Sampler) -> list[Picture]:
         return []
     chosen = np.linspace(0, len(sampler.history) - 1, _MOMENTS).round().astype(int)
     limit = _sampler_limit(sampler)
-    return [_moment(*sampler.history[at], limit) for at in chosen]
+    return [_moment(epoch, sampler.ratios(table), limit) for epoch, table in map(sampler.history.__getitem__, chosen)]
 
 
-def _moment(epoch: int, table: np.ndarray, limit: float) -> Picture:
-    ratios = table * table.size
+def _moment(epoch: int, ratios: np.ndarray, limit: float) -> Picture:
     figure = Figure(figsize=(2.4, 2.4), facecolor=PAPER, layout="constrained")
     panel = figure.subplots()
     ratio_map(panel, ratios, limit)
     panel.set(xticks=[], yticks=[], aspect="equal")
     spread = f"{number(ratios.min())} and {times(ratios.max())}"
     after = "at the start" if epoch == 0 else f"after {epoch} epoch{'s' if epoch > 1 else ''}"
-    alt = f"The table of pairs {after}: each drawn between {spread} as often as uniformly."
+    alt = f"The table of pairs {after}: each drawn between {spread} as often as at the start."
     return picture(figure, alt, f"{after[0].upper()}{after[1:]}.")
 
 

@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from metaaug_tf.policy.relative import relative
 from metaaug_tf.report.run import Observations, Run
 
 # Below this many observations a mean says too little to be compared.
@@ -47,9 +48,9 @@ class Relative:
     error: np.ndarray
 
 
-def shares(table: np.ndarray) -> np.ndarray:
-    """How often each of K operations is drawn relative to uniform: [K, K] -> [K], 1 = as at the start."""
-    return (table.sum(axis=0) + table.sum(axis=1)) / 2 * len(table)
+def shares(table: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """How often each of K operations is drawn relative to the start: two tables [K, K] -> [K], 1 = as often."""
+    return relative(*(part.sum(axis=0) + part.sum(axis=1) for part in (table, start)))
 
 
 def log_ratio(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
@@ -69,15 +70,15 @@ def separated(difference: float, error: float, looks: int) -> bool:
     return abs(difference) > max(SMALLEST, limit * error)
 
 
-def share_contrast(table: np.ndarray, operation: int) -> tuple[float, float]:
-    """Cells [K, K] of one operation against all others, as `log_ratio`.
+def share_contrast(ratios: np.ndarray, operation: int) -> tuple[float, float]:
+    """Cells [K, K] of one operation, relative to the start, against all others, as `log_ratio`.
 
     The spread among cells is the only noise that a table shows: were it all noise, the cells of one operation
     would be a random part of the table.
     """
-    cells = np.zeros(table.shape, dtype=bool)
+    cells = np.zeros(ratios.shape, dtype=bool)
     cells[operation, :] = cells[:, operation] = True
-    return log_ratio(table[cells], table[~cells])
+    return log_ratio(ratios[cells], ratios[~cells])
 
 
 def presence(pairs: np.ndarray, operations: int) -> np.ndarray:

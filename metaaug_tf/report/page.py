@@ -86,15 +86,14 @@ def _sampler(run: Run) -> dict[str, Any] | None:
     """Pictures and table of what the sampler learned; None for a policy that draws by a fixed rule."""
     if run.sampler is None or not run.learns:
         return None
-    table = run.sampler.table
-    drawn = shares(table)
+    drawn = shares(run.sampler.table, run.sampler.start)
     order = drawn.argsort(kind="stable")
     return {
         "map": maps.sampler_map(run.sampler),
         "moved": maps.movement_map(run.sampler),
         "moments": maps.history_maps(run.sampler),
         "shares": [(run.operations[k], [number(drawn[k])]) for k in order],
-        "table": maps.columns(table * table.size, run.operations),
+        "table": maps.columns(run.sampler.ratios(run.sampler.table), run.operations),
     }
 
 

@@ -13,15 +13,14 @@ from metaaug_tf.report.drawing import INK, PAPER, blank, name_cells, ratio_bar, 
 _COLUMNS, _INCHES = 6, 1.5
 
 
-def table_pixels(table: np.ndarray) -> np.ndarray:
-    """The table of pairs [14, 14] relative to uniform, as uint8 [H, W, 3]."""
-    ratios = table / table.sum() * table.size
+def table_pixels(ratios: np.ndarray) -> np.ndarray:
+    """How often each pair is drawn relative to the start, [14, 14], as uint8 [H, W, 3]."""
     figure, axes = blank(7.0, 7.6)
     mesh = ratio_map(axes, ratios, ratio_limit(ratios), [[f"{value:.1f}" for value in row] for row in ratios])
     name_cells(axes, OPERATIONS, OPERATIONS)
     axes.set_xlabel("second operation", color=INK)
     axes.set_ylabel("first operation", color=INK)
-    ratio_bar(mesh, [axes], "drawn, relative to uniform")
+    ratio_bar(mesh, [axes], "drawn, relative to the start")
     return _pixels(figure)
 
 

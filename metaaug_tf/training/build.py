@@ -33,10 +33,10 @@ def build_model(
     task = build_task(config, classes, input_shape)
     if config["synchronise_batch_norm"]:
         synchronise_batch_norm(task)
-    policy_network = None
+    policy_network, odds = None, config["sampler_identity_odds"]
     if config["policy"] == "metaaugment":
-        policy_network = PolicyNetwork(config["policy_hidden_units"], config["policy_head"])
-    sampler = PairSampler(config["sampler_history_epochs"], config["sampler_epsilon"])
+        policy_network = PolicyNetwork(config["policy_hidden_units"], config["policy_head"], odds)
+    sampler = PairSampler(config["sampler_history_epochs"], config["sampler_epsilon"], odds)
     model = MetaAugment(task, policy_network, sampler)
     model.compile(
         optimizer=task_optimizer(config, steps_per_epoch, task),

@@ -13,6 +13,7 @@ from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.pipeline import Augmentation, augment
 from metaaug_tf.files import write_text
 from metaaug_tf.ops import OPERATIONS
+from metaaug_tf.report.measures import shares
 from metaaug_tf.report.pixels import sample_pixels, table_pixels
 from metaaug_tf.transform import transformation_embedding
 
@@ -25,9 +26,9 @@ _COLUMNS = ("epoch", *OPERATIONS, *HEALTH)
 class PolicyLogger(keras.callbacks.Callback):
     """Writes after each epoch what the policy has become.
 
-    TensorBoard, under log_dir: scalars policy/drawn/OPERATION (how often it is drawn relative to uniform, the mean of
-    first and second place), policy/NAME of the policy network's metrics, the image policy/table and, where there are
-    examples, the image policy/samples: augmented images with their weights, the most trusted first.
+    TensorBoard, under log_dir: scalars policy/drawn/OPERATION (how often it is drawn relative to the start, in
+    first and second place together), policy/NAME of the policy network's metrics, the image policy/table and, where
+    there are examples, the image policy/samples: augmented images with their weights, the most trusted first.
     log_dir/policy.csv holds the same scalars, a row per epoch.
 
     Example:
@@ -73,15 +74,15 @@ class PolicyLogger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the epoch's scalars and images."""
-        table = self.model.sampler.probabilities.numpy()
+        table, start = self.model.sampler.probabilities.numpy(), self.model.sampler.start
         scalars = {name: float((logs or {})[name]) for name in HEALTH if name in (logs or {})}
-        drawn = dict(zip(OPERATIONS, (table.sum(axis=0) + table.sum(axis=1)) / 2 * len(OPERATIONS), strict=True))
+        drawn = dict(zip(OPERATIONS, shares(table, start), strict=True))
         with self._writer.as_default(step=epoch):
             for name, value in drawn.items():
                 tf.summary.scalar(f"policy/drawn/{name}", value)
             for name, value in scalars.items():
                 tf.summary.scalar(f"policy/{name}", value)
-            tf.summary.image("policy/table", table_pixels(table)[None])
+            tf.summary.image("policy/table", table_pixels(table / start)[None])
             if self._images is not None and self.model.policy_network is not None:
                 tf.summary.image("policy/samples", sample_pixels(*self.weighted_samples())[None])
         self._writer.flush()
