@@ -86,7 +86,7 @@ RULES: dict[str, Rule] = {
     "weighting": _one_of("learned", "equal", "shuffled"),
     "jit_compile": _one_of("auto", "True", "False"),
     "sampler_epsilon": _between(0, 1),
-    "sampler_identity_odds": _between(0.01, 1000),
+    "sampler_identity_odds": _between(0.01, 100),
     "sampler_history_epochs": _between(1, 1000),
     "checkpoint_minutes": _between(0, 10**6),
     "checkpoints_kept": _between(1, 10**6),
@@ -113,7 +113,8 @@ def check_config(config: Mapping[str, Any]) -> None:
             is allowed.
     """
     defaults = config_for("default").to_dict()
-    faults = [f"--config.{key} is missing" for key in sorted(set(defaults) - set(config))]
+    missing = sorted(set(defaults) - set(config))
+    faults = [f"--config.{key} is missing: a run of an earlier version needs that version" for key in missing]
     faults += [f"--config.{key} is not a setting" for key in sorted(set(config) - set(defaults))]
     for key in sorted(set(config) & set(defaults)):
         value, kind = config[key], type(defaults[key])

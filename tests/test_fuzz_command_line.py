@@ -121,6 +121,7 @@ SMALL = {
     "weighting": st.sampled_from(["learned", "equal", "shuffled"]),
     "normalise_weights": st.booleans(),
     "sampler_epsilon": st.sampled_from([0.0, 1.0]),
+    "sampler_identity_odds": st.sampled_from([0.01, 13.0, 100.0]),
     "sampler_history_epochs": st.integers(1, 3),
     "jit_compile": st.just("False"),
     "warmup_epochs": rarely(2, usually=[0]),

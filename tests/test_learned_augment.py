@@ -142,7 +142,7 @@ BAD_FOLDERS = [
     ("sampler.json", {"probabilities": [[1.0]]}, "14 x 14"),
     ("policy.json", {"feature_width": 7}, "can't be read as the network"),
     ("policy.json", {"head": "best"}, "unknown policy head"),
-    ("policy.json", {"identity_odds": 0}, "identity_odds must be a number above 0"),
+    ("policy.json", {"identity_odds": 0}, "identity_odds must be from 0.01 to 100"),
 ]
 
 

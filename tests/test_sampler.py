@@ -76,10 +76,13 @@ def test_the_default_policy_network_knows_the_samplers_start():
     assert model.policy_network.identity_odds == 5.0
 
 
-BAD = [{"history_epochs": 0}, {"epsilon": -0.1}, {"epsilon": 1.1}, {"identity_odds": 0}, {"identity_odds": np.inf}]
+@pytest.mark.parametrize("odds", [0, 101, np.nan])
+def test_odds_out_of_range(odds):
+    with pytest.raises(ma.UserError, match="identity_odds must be from 0.01 to 100"):
+        ma.PairSampler(identity_odds=odds)
 
 
-@pytest.mark.parametrize("arguments", BAD)
+@pytest.mark.parametrize("arguments", [{"history_epochs": 0}, {"epsilon": -0.1}, {"epsilon": 1.1}])
 def test_settings_out_of_range(arguments):
     with pytest.raises(ma.UserError, match="history_epochs >= 1"):
         ma.PairSampler(**arguments)

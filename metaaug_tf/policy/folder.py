@@ -21,7 +21,6 @@ FORMAT_VERSION = 1
 SAMPLER_FILE, SETTINGS_FILE, WEIGHTS_FILE = "sampler.json", "policy.json", "network.weights.h5"
 # Six decimals resolve a thousandth of the uniform probability 1/196.
 _DECIMALS = 6
-_MOST_ODDS = 1000
 # What the whole numbers of policy.json may be.
 _RANGES = {"fill": (0, 255), "hidden_units": (1, 2**16), "feature_width": (1, 2**24)}
 
@@ -115,9 +114,6 @@ def read_settings(folder: Path) -> dict:
         value = settings.get(key, low)
         if type(value) is not int or not low <= value <= high:
             raise UserError(f"{path}: {key} must be a whole number from {low} to {high}, not {value!r}")
-    odds = settings.get("identity_odds", 1.0)
-    if type(odds) not in (int, float) or not 0 < odds <= _MOST_ODDS:
-        raise UserError(f"{path}: identity_odds must be a number above 0, at most {_MOST_ODDS}, not {odds!r}")
     return settings
 
 

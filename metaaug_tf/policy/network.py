@@ -42,7 +42,7 @@ class PolicyNetwork(keras.Model):
             **kwargs: keras.Model's.
 
         Raises:
-            UserError: unknown head.
+            UserError: unknown head, or identity_odds out of its range.
         """
         if head not in HEADS:
             raise UserError(f"unknown policy head {head!r}; there are: {', '.join(HEADS)}")

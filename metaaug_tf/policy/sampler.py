@@ -14,13 +14,18 @@ def starting_table(identity_odds: float = 1.0) -> np.ndarray:
     """What pairs are drawn from before anything is learned.
 
     Args:
-        identity_odds: above 0, how often an operation of the pair is Identity relative to each of the 13 others. With 1
-            (the method) all pairs are alike; with 13 each of the two is Identity half of the time, so that an image
-            gets one operation on average.
+        identity_odds: 0.01 to 100, how often an operation of the pair is Identity relative to each of the 13 others.
+            With 1 (the method) all pairs are alike; with 13 each of the two is Identity half of the time, so that an
+            image gets one operation on average.
 
     Returns:
         float64 [14, 14] that sums to 1, rows the first operation.
+
+    Raises:
+        UserError: identity_odds out of its range.
     """
+    if not 0.01 <= identity_odds <= 100:
+        raise UserError(f"identity_odds must be from 0.01 to 100, not {identity_odds}")
     odds = np.where(np.array(OPERATIONS) == "Identity", identity_odds, 1.0)
     return np.outer(odds, odds) / odds.sum() ** 2
 
@@ -61,16 +66,15 @@ class PairSampler(keras.layers.Layer):
         Args:
             history_epochs: over how many last epochs the mean weights are taken (s of the method), at least 1.
             epsilon: in [0, 1], the share of the starting table in each later one.
-            identity_odds: above 0, see `starting_table`; the policy network's contrast head takes the same.
+            identity_odds: 0.01 to 100, see `starting_table`; the policy network's contrast head takes the same.
             **kwargs: keras.layers.Layer's.
 
         Raises:
             UserError: a value out of its range.
         """
-        if history_epochs < 1 or not 0 <= epsilon <= 1 or not 0 < identity_odds < np.inf:
+        if history_epochs < 1 or not 0 <= epsilon <= 1:
             raise UserError(
-                "the sampler needs history_epochs >= 1, epsilon in [0, 1] and identity_odds above 0, not "
-                f"{history_epochs}, {epsilon} and {identity_odds}"
+                f"the sampler needs history_epochs >= 1 and epsilon in [0, 1], not {history_epochs} and {epsilon}"
             )
         kwargs.setdefault("name", "sampler")
         super().__init__(trainable=False, dtype="float32", **kwargs)
