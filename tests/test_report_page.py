@@ -17,7 +17,9 @@ import pytest
 from report_runs import (
     FAMILIES,
     make_run,
+    table_with,
     write_classes,
+    write_sampler,
 )
 
 from metaaug_tf.errors import UserError
@@ -222,3 +224,13 @@ def test_pictures_for_the_docs_show_one_part_each(demo, browser, tmp_path):
     }
     assert set(pictures) == {"sampler", "magnitudes", "trusted"}
     assert all(image.width > 900 and 300 < image.height < 1500 for image in pictures.values())
+
+
+def test_the_start_of_the_sampler_is_told_and_counts_as_one(tmp_path):
+    folder = make_run(tmp_path / "run")
+    assert "At the start all pairs are drawn equally often" in " ".join(write_report(folder).read_text().split())
+    start = table_with({13: 13.0})
+    write_sampler(folder, [(0, start), (1, start)])
+    text = " ".join(write_report(folder).read_text().split())
+    assert "At the start Identity is 50 % of the operations drawn" in text
+    assert "The sampler is still as at the start" in text

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.report import agreement, comparison, curves, gallery, maps, strength
 from metaaug_tf.report.findings import findings, percent_of
 from metaaug_tf.report.measures import groups_of, shares
-from metaaug_tf.report.run import Run, read_run
+from metaaug_tf.report.run import Run, Sampler, read_run
 from metaaug_tf.report.wording import duration, number, percent, rate
 
 _NAME = "report.html"
@@ -89,12 +90,22 @@ def _sampler(run: Run) -> dict[str, Any] | None:
     drawn = shares(run.sampler.table, run.sampler.start)
     order = drawn.argsort(kind="stable")
     return {
+        "start": _start(run.sampler),
         "map": maps.sampler_map(run.sampler),
         "moved": maps.movement_map(run.sampler),
         "moments": maps.history_maps(run.sampler),
         "shares": [(run.operations[k], [number(drawn[k])]) for k in order],
         "table": maps.columns(run.sampler.ratios(run.sampler.table), run.operations),
     }
+
+
+def _start(sampler: Sampler) -> str:
+    """What pairs were drawn from before anything was learned, as a clause."""
+    share = sampler.start.sum(axis=0)
+    if np.ptp(share) < 1e-3:
+        return "all pairs are drawn equally often"
+    other = int(np.abs(share - np.median(share)).argmax())
+    return f"{sampler.operations[other]} is {percent(share[other])} of the operations drawn, and the others are alike"
 
 
 def _weights(run: Run) -> dict[str, Any] | None:
