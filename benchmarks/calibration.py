@@ -30,15 +30,19 @@ def loss(log_probabilities, labels, factor):
     return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(labels)), labels]))
 
 
+def best_factor(log_probabilities, labels):
+    """The factor with the lowest loss, and that loss."""
+    losses = [loss(log_probabilities, labels, factor) for factor in FACTORS]
+    return FACTORS[int(np.argmin(losses))], min(losses)
+
+
 def measure(folder, data_dir):
     config = json.loads((folder / "config.json").read_text())
     test = load_dataset(config, data_dir).test
     serve = tf.saved_model.load(str(folder / "export" / "task" / "1")).signatures["serving_default"]
     (name,) = serve.structured_input_signature[1]
     logs = np.log(np.maximum(serve(**{name: tf.constant(test.images)})["probabilities"].numpy(), 1e-12))
-    losses = [loss(logs, test.labels, factor) for factor in FACTORS]
-    best = int(np.argmin(losses))
-    return np.mean(logs.argmax(1) == test.labels), loss(logs, test.labels, 1.0), FACTORS[best], losses[best]
+    return np.mean(logs.argmax(1) == test.labels), loss(logs, test.labels, 1.0), *best_factor(logs, test.labels)
 
 
 def main():

@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 from accuracy import add_row, print_table, read_rows
+from calibration import best_factor
 from harm import RUINS
 
 from metaaug_tf.config import config_for
@@ -69,6 +70,10 @@ def run(name, seed):
     model.fit(batches.map(weighted), epochs=config.epochs, verbose=0)
     seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
     test = model.evaluate(evaluation_dataset(data.test), verbose=0, return_dict=True)
+    logs = tf.nn.log_softmax(model.task.predict(data.test.images, verbose=0)).numpy()
+    print(
+        f"{name}, seed {seed}: factor and loss as by calibration.py: {best_factor(logs, data.test.labels)}", flush=True
+    )
     return {
         "suite": "glyphs",
         "name": name,
