@@ -71,9 +71,8 @@ def run(name, seed):
     seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
     test = model.evaluate(evaluation_dataset(data.test), verbose=0, return_dict=True)
     logs = tf.nn.log_softmax(model.task.predict(data.test.images, verbose=0)).numpy()
-    print(
-        f"{name}, seed {seed}: factor and loss as by calibration.py: {best_factor(logs, data.test.labels)}", flush=True
-    )
+    factor, loss = best_factor(logs, data.test.labels)
+    print(f"{name}, seed {seed}: {loss:.3f} with the best factor {factor:.2f}, as by calibration.py", flush=True)
     return {
         "suite": "glyphs",
         "name": name,
