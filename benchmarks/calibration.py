@@ -38,11 +38,15 @@ def best_factor(log_probabilities, labels):
 
 def measure(folder, data_dir):
     config = json.loads((folder / "config.json").read_text())
-    test = load_dataset(config, data_dir).test
+    data = load_dataset(config, data_dir)
+    test = data.test
     serve = tf.saved_model.load(str(folder / "export" / "task" / "1")).signatures["serving_default"]
     (name,) = serve.structured_input_signature[1]
     logs = np.log(np.maximum(serve(**{name: tf.constant(test.images)})["probabilities"].numpy(), 1e-12))
-    return np.mean(logs.argmax(1) == test.labels), loss(logs, test.labels, 1.0), *best_factor(logs, test.labels)
+    right = logs.argmax(1) == test.labels
+    families = np.array(data.families or ["all"] * len(data.class_names))[test.labels]
+    by_family = ", ".join(f"{name} {right[families == name].mean():.3f}" for name in dict.fromkeys(families))
+    return right.mean(), by_family, loss(logs, test.labels, 1.0), *best_factor(logs, test.labels)
 
 
 def main():
@@ -50,10 +54,13 @@ def main():
     parser.add_argument("folders", type=Path, nargs="+", help="of finished runs")
     parser.add_argument("--data_dir", help="where TFDS keeps its datasets")
     arguments = parser.parse_args()
-    print("| run | test accuracy | test loss | best factor | loss with it |\n| --- | --- | --- | --- | --- |")
+    columns = ("run", "test accuracy", "by family", "test loss", "best factor", "loss with it")
+    print(f"| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
     for folder in arguments.folders:
-        accuracy, plain, factor, scaled = measure(folder, arguments.data_dir)
-        print(f"| {folder.name} | {accuracy:.4f} | {plain:.3f} | {factor:.2f} | {scaled:.3f} |", flush=True)
+        accuracy, by_family, plain, factor, scaled = measure(folder, arguments.data_dir)
+        print(
+            f"| {folder.name} | {accuracy:.4f} | {by_family} | {plain:.3f} | {factor:.2f} | {scaled:.3f} |", flush=True
+        )
 
 
 if __name__ == "__main__":
