@@ -58,9 +58,8 @@ def main():
     print(f"| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
     for folder in arguments.folders:
         accuracy, by_family, plain, factor, scaled = measure(folder, arguments.data_dir)
-        print(
-            f"| {folder.name} | {accuracy:.4f} | {by_family} | {plain:.3f} | {factor:.2f} | {scaled:.3f} |", flush=True
-        )
+        figures = f"{accuracy:.4f} | {by_family} | {plain:.3f} | {factor:.2f} | {scaled:.3f}"
+        print(f"| {folder.name} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":
