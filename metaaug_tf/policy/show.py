@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from metaaug_tf.policy.folder import read_sampler, read_settings
-from metaaug_tf.policy.relative import relative
+from metaaug_tf.policy.relative import relative, start_of
 
 _TOP_PAIRS = 10
 
@@ -22,7 +22,7 @@ def policy_text(folder: Path) -> str:
     sampler, settings = read_sampler(folder), read_settings(folder)
     names = sampler["operations"]
     table = np.asarray(sampler["probabilities"], float)
-    table, start = table / table.sum(), _start(sampler)
+    table, start = table / table.sum(), start_of(sampler.get("history", []), len(names))
     ratios = relative(table, start)
     return "\n".join(
         [
@@ -38,15 +38,6 @@ def policy_text(folder: Path) -> str:
             *_table_lines(names, ratios),
         ]
     )
-
-
-def _start(sampler: dict) -> np.ndarray:
-    """The table of the history's epoch 0; uniform where it is not there, as after a table was damaged."""
-    for epoch, table in sampler.get("history", []):
-        if epoch == 0:
-            return np.asarray(table, float) / np.sum(table)
-    count = len(sampler["operations"])
-    return np.full((count, count), 1 / count**2)
 
 
 def _origin(sampler: dict, settings: dict) -> str:

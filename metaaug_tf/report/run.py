@@ -12,7 +12,7 @@ import numpy as np
 from metaaug_tf.arrays import read_arrays
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import read_json
-from metaaug_tf.policy.relative import relative
+from metaaug_tf.policy.relative import relative, start_of
 
 LEARNING_POLICY = "metaaugment"
 # 2048 images of 700 x 700 pixels; a small file may claim any amount.
@@ -37,9 +37,7 @@ class Sampler:
     @property
     def start(self) -> np.ndarray:
         """The table before anything was learned, float64 [K, K]; uniform where it was not kept."""
-        if self.history and self.history[0][0] == 0:
-            return self.history[0][1]
-        return np.full_like(self.table, 1 / self.table.size)
+        return start_of(self.history, len(self.operations))
 
     def ratios(self, table: np.ndarray) -> np.ndarray:
         """How often each pair is drawn by that table [K, K] relative to the start."""
