@@ -76,6 +76,13 @@ def test_the_default_policy_network_knows_the_samplers_start():
     assert model.policy_network.identity_odds == 5.0
 
 
+def test_a_policy_network_for_another_start_is_refused():
+    sampler = ma.PairSampler(identity_odds=13.0)
+    with pytest.raises(ma.UserError, match="has identity_odds=1, the sampler 13; give both the same"):
+        ma.MetaAugment(tiny_task(), ma.PolicyNetwork(), sampler)
+    ma.MetaAugment(tiny_task(), ma.PolicyNetwork(head="additive"), sampler)  # takes no mean over the pairs
+
+
 @pytest.mark.parametrize("odds", [0, 101, np.nan])
 def test_odds_out_of_range(odds):
     with pytest.raises(ma.UserError, match="identity_odds must be from 0.01 to 100"):

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.policy.network import PolicyNetwork
+from metaaug_tf.policy.sampler import PairSampler
 
 # What the inputs of a training batch hold (data/pipeline.py).
 INPUTS = frozenset({"images", "pairs", "magnitudes", "validation_images", "validation_labels"})
@@ -83,6 +85,16 @@ def check_steps(meta_every: int, policy_warmup_steps: int) -> None:
     for name, value, least in (("meta_every", meta_every, 1), ("policy_warmup_steps", policy_warmup_steps, 0)):
         if value < least:
             raise UserError(f"{name} is a number of steps, at least {least}, not {value}")
+
+
+def check_start(policy_network: keras.Model | None, sampler: PairSampler) -> None:
+    """Raises UserError for a contrast head whose mean over the pairs is not that of the sampler's start."""
+    contrast = isinstance(policy_network, PolicyNetwork) and policy_network.head == "contrast"
+    if contrast and policy_network.identity_odds != sampler.identity_odds:
+        raise UserError(
+            f"the policy network has identity_odds={policy_network.identity_odds:g}, the sampler "
+            f"{sampler.identity_odds:g}; give both the same, or leave out policy_network"
+        )
 
 
 def refuse_thawed(task: keras.Model, compiled: Sequence[int] | None) -> None:

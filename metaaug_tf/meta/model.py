@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from metaaug_tf.meta.checks import (
+    check_start,
     check_steps,
     check_training_data,
     refuse_frozen,
@@ -59,7 +60,8 @@ class MetaAugment(MetaStep, SavedByKeras):
             **kwargs: keras.Model's.
 
         Raises:
-            UserError: no feature vector can be found, or the task has no trainable variable.
+            UserError: no feature vector can be found, the task has no trainable variable, or the policy network
+                was made for another start of the sampler.
         """
         kwargs.setdefault("name", "meta_augment")
         super().__init__(**kwargs)
@@ -70,6 +72,7 @@ class MetaAugment(MetaStep, SavedByKeras):
         self.sampler = sampler or PairSampler()
         if policy_network == DEFAULT_POLICY:
             policy_network = PolicyNetwork(identity_odds=self.sampler.identity_odds)
+        check_start(policy_network, self.sampler)
         self.policy_network = policy_network
         if self.policy_network is not None:
             embedding = transformation_embedding([[0, 0]], [[0.0, 0.0]])
