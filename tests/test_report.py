@@ -1,5 +1,6 @@
 """The run report: the figures in its sentences, and what it does with bad input."""
 
+import json
 import re
 
 import numpy as np
@@ -82,6 +83,13 @@ def test_findings_tell_ratio_and_family(tmp_path):
         f"Hardest on the hue classes: Solarize ({harm:.2f} times the weight of their other images).",
     ]
     assert "420 images per second, 3 % of the time waiting for input; a step takes 2.7 times" in said[-1]
+
+
+def test_accuracy_on_images_that_were_trained_on_is_called_so(tmp_path):
+    run = make_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"train_on_validation": True}))
+    assert "(validation, trained on as well: 90.5 %)" in findings(read_run(run))[0]
 
 
 def test_findings_claim_nothing_from_noise(tmp_path):

@@ -51,7 +51,7 @@ def _result(run: Run) -> list[str]:
     if math.isfinite(test):
         after = f" after {epochs:.0f} epochs" if math.isfinite(epochs) else ""
         validation = run.figure("validation_accuracy")
-        beside = f" (validation: {percent_of(validation)})" if math.isfinite(validation) else ""
+        beside = f" (validation{run.validation_note}: {percent_of(validation)})" if math.isfinite(validation) else ""
         sentences.append(f"The classifier gets {percent_of(test)} of the test images right{after}{beside}.")
     accuracy = run.curves.get("val_accuracy", np.array([]))
     if len(accuracy) > 1 and np.isfinite(accuracy[-1]) and np.nanmax(accuracy) > accuracy[-1] + 0.01:

@@ -76,7 +76,7 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
     """The figures that head the page: what is not known is left out."""
     tiles = [
         ("Test accuracy", percent_of(run.figure("test_accuracy"))),
-        ("Validation accuracy", percent_of(run.figure("validation_accuracy"))),
+        (f"Validation accuracy{run.validation_note}", percent_of(run.figure("validation_accuracy"))),
         ("Epochs", number(run.figure("epochs"), 0)),
         ("Training time", duration(run.figure("seconds"))),
     ]

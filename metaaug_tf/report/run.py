@@ -114,6 +114,11 @@ class Run:
         return self.policy == LEARNING_POLICY
 
     @property
+    def validation_note(self) -> str:
+        """What follows the word "validation" by its figures: where such images are trained on they measure little."""
+        return ", trained on as well" if self.config.get("train_on_validation") is True else ""
+
+    @property
     def operations(self) -> tuple[str, ...]:
         """The names of the operations; numbered ones where the run has no sampler file."""
         if self.sampler:

@@ -167,10 +167,11 @@ def _fit(model: MetaAugment, dataset, data: Dataset, config, run: RunFolder, sto
 
 def _announce(model: MetaAugment, data: Dataset, config, run: RunFolder, checkpoints: Checkpoints, verb: str) -> None:
     position, devices = checkpoints.position, model.distribute_strategy.num_replicas_in_sync
+    also = " (trained on as well)" if config["train_on_validation"] else ""
     print(
         f"{verb} {run.path}: epoch {position.epoch + 1} of {config['epochs']}, "
         f"step {position.step + 1} of {len(data.train) // config['batch_size']}; {len(data.train)} training, "
-        f"{len(data.validation)} validation and {len(data.test)} test images of {len(data.class_names)} classes, "
+        f"{len(data.validation)} validation{also} and {len(data.test)} test images of {len(data.class_names)} classes, "
         f"{model.task.count_params():,} parameters{f', {devices} devices' * (devices > 1)}"
     )
 
