@@ -41,19 +41,17 @@ SUITES = {
 }
 _HALF_IDENTITY = ["--policy=metaaugment", "--config.sampler_identity_odds=13"]
 _ALL_IMAGES = ["--config.train_on_validation=True"]
+_CHEAP = ["--config.meta_gradient=finite_difference", "--config.meta_every=8"]
 POLICIES = {
     "none": ["--policy=none", *_ALL_IMAGES],
     "randaugment": ["--policy=randaugment", *_ALL_IMAGES],
     "trivialaugment": ["--policy=trivialaugment", *_ALL_IMAGES],
     "uniform": ["--policy=uniform", *_ALL_IMAGES],
     "metaaugment": ["--policy=metaaugment"],
-    "metaaugment, cheap": [
-        "--policy=metaaugment",
-        "--config.meta_gradient=finite_difference",
-        "--config.meta_every=8",
-    ],
+    "metaaugment, cheap": ["--policy=metaaugment", *_CHEAP],
     "metaaugment, half Identity": _HALF_IDENTITY,
     "metaaugment, half Identity, all images": [*_HALF_IDENTITY, *_ALL_IMAGES],
+    "metaaugment, cheap, half Identity, all images": [*_HALF_IDENTITY, *_CHEAP, *_ALL_IMAGES],
 }
 # The same with so many epochs only that training takes the CPU time of `uniform`; needs the rows of both.
 EQUAL_TIME = {
@@ -73,6 +71,12 @@ ABLATIONS = {
     "epsilon 0.5": ["--config.sampler_epsilon=0.5"],
     "label noise 20 %": ["--config.label_noise=0.2"],
     "label noise 20 %, uniform": ["--policy=uniform", "--config.label_noise=0.2", *_ALL_IMAGES],
+    "half Identity, nothing learned": [
+        *POLICIES["metaaugment, half Identity, all images"],
+        "--config.weighting=equal",
+        "--config.sampler_epsilon=1",
+        "--config.policy_warmup_fraction=1",
+    ],
     "additive head": ["--config.policy_head=additive"],
 }
 
