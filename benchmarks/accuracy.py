@@ -156,20 +156,21 @@ def draw(rows, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    suites = list(dict.fromkeys(row["suite"] for row in rows))
-    figure, panels = pyplot.subplots(1, len(suites), figsize=(3.9 * len(suites), 3.4), squeeze=False, layout="tight")
+    rows = [row for row in rows if is_policy(row)]
+    suites, names = (list(dict.fromkeys(row[key] for row in rows)) for key in ("suite", "name"))
+    size = (4.5 + 2.3 * len(suites), 4)
+    figure, panels = pyplot.subplots(1, len(suites), sharey=True, figsize=size, squeeze=False, layout="tight")
     for axes, suite in zip(panels[0], suites, strict=True):
-        here = [row for row in rows if row["suite"] == suite and is_policy(row)]
-        names = list(dict.fromkeys(row["name"] for row in here))
         for place, name in enumerate(names):
-            accuracy = [row["test_accuracy"] for row in here if row["name"] == name]
-            axes.plot(accuracy, [place] * len(accuracy), "o", color="#1f6f8b", alpha=0.6)
-            axes.plot([statistics.mean(accuracy)] * 2, [place - 0.3, place + 0.3], color="#c0392b", linewidth=2)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.set_title(suite)
+            accuracy = [row["test_accuracy"] for row in rows if (row["suite"], row["name"]) == (suite, name)]
+            if accuracy:
+                axes.plot(accuracy, [place] * len(accuracy), "o", color="#1f6f8b", alpha=0.6)
+                axes.plot([statistics.mean(accuracy)] * 2, [place - 0.3, place + 0.3], color="#c0392b", linewidth=2)
+        axes.set_title(suite, fontsize=11)
         axes.set_xlabel("test accuracy")
-        axes.grid(axis="x", alpha=0.3)
+        axes.grid(alpha=0.3)
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].invert_yaxis()
     figure.savefig(path, dpi=110)
 
 
