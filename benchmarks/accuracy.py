@@ -18,13 +18,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 _SMALL = ["--config.model=conv_net", "--config.width=1", "--config.measure_step_ratio=False"]
-_CIFAR10 = [
-    "--dataset=cifar10",
-    "--config.train_examples=4000",
-    "--config.batch_size=64",
-    "--config.validation_batch_size=64",
-    *_SMALL,
-]
 SUITES = {
     "glyphs": ["--dataset=glyphs"],
     "omniglot": ["--dataset=omniglot", "--config.split=small1", "--config.epochs=60", *_SMALL],
@@ -36,8 +29,14 @@ SUITES = {
         "--config.epochs=160",
         *_SMALL,
     ],
-    "cifar10, 4,000 images": [*_CIFAR10, "--config.epochs=40"],
-    "cifar10, 4,000 images, long": [*_CIFAR10, "--config.epochs=160"],
+    "cifar10, 4,000 images": [
+        "--dataset=cifar10",
+        "--config.train_examples=4000",
+        "--config.batch_size=64",
+        "--config.validation_batch_size=64",
+        "--config.epochs=40",
+        *_SMALL,
+    ],
 }
 _HALF_IDENTITY = ["--policy=metaaugment", "--config.sampler_identity_odds=13"]
 _ALL_IMAGES = ["--config.train_on_validation=True"]
