@@ -1,5 +1,6 @@
 """Workers meet before TensorFlow joins them, and refuse together what differs."""
 
+import signal
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from metaaug_tf.training import meeting
 from metaaug_tf.training.cluster import Cluster
 from metaaug_tf.training.distribution import check_facts, facts_of
 from metaaug_tf.training.meeting import meet
+from metaaug_tf.training.stopping import Stopped
 
 
 def addresses(count):
@@ -54,6 +56,22 @@ def test_callers_that_are_no_workers_do_no_harm():
     assert meet(Cluster(names, 1), {}, seconds=20) == [{}, {}]
     first.join(timeout=20)
     assert met == [[{}, {}]]
+
+
+def test_a_signal_while_the_thread_is_started_leaves_none_behind(monkeypatch):
+    started = []
+
+    class Interrupted(threading.Thread):
+        def start(self):
+            started.append(self)
+            super().start()
+            raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(meeting.threading, "Thread", Interrupted)
+    with pytest.raises(Stopped):
+        meet(Cluster(addresses(2), 0), {}, seconds=20)
+    started[0].join(timeout=10)
+    assert not started[0].is_alive()
 
 
 def test_who_does_not_come_is_named():

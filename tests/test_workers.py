@@ -48,7 +48,7 @@ def both(act):
     def run(number):
         try:
             found[number] = act(Pretending(number, board))
-        except Exception as error:
+        except (Exception, Stopped) as error:
             found[number] = error
 
     threads = [threading.Thread(target=run, args=(number,)) for number in (0, 1)]

@@ -45,8 +45,8 @@ def meet(cluster: Cluster, facts: Mapping[str, Any], seconds: float) -> list[Map
     done = threading.Event()
     with _listen(cluster) as listener:
         answering = threading.Thread(target=_answer, args=(listener, content, heard, faults, done))
-        answering.start()
         try:
+            answering.start()
             deadline = time.monotonic() + seconds
             while absent := others - (told.keys() & heard):
                 for number in sorted(absent - told.keys()):
@@ -62,7 +62,8 @@ def meet(cluster: Cluster, facts: Mapping[str, Any], seconds: float) -> list[Map
                 time.sleep(_SECONDS_BETWEEN_TRIES)
         finally:
             done.set()
-            answering.join()
+            if answering.is_alive():  # a signal may have come while it was being started
+                answering.join()
     if faults:
         raise UserError("\n".join(faults))
     return [told[number] for number in sorted(told)]

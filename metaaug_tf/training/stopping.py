@@ -9,8 +9,11 @@ import threading
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """Training has stopped on request, everything saved.
+
+    As KeyboardInterrupt it may be raised at any instruction, so handlers of Exception must not take it for a fault of
+    their own.
 
     Attributes:
         exit_code: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
