@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from metaaug_tf.data import glyphs, tfds_source
 from metaaug_tf.data.images import check_memory, fit_image
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.errors import UserError
+from metaaug_tf.training.stopping import Stopped
 
 SETTINGS = {
     "dataset": "glyphs",
@@ -239,6 +241,15 @@ def test_no_data_and_no_network_says_where_it_looked_and_what_to_do(tmp_path, mo
     with pytest.raises(UserError, match=r"(?s)mnist is not prepared in .*no network.*--data_dir.*tfds build mnist"):
         load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
     assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_stop_while_data_download_is_no_failed_download(tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(tfds_source.requests, "head", stopped)
+    with pytest.raises(Stopped):
+        load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
 
 
 @needs_omniglot
