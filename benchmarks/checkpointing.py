@@ -9,10 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from metaaug_tf.callbacks.run_logs import read_rows
+from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.config import config_for
 from metaaug_tf.training.build import build_model
-from metaaug_tf.training.checkpoint import Checkpoints
-from metaaug_tf.training.metrics_log import read_rows
 
 
 def seconds_of(call, rounds):

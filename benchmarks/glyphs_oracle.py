@@ -24,10 +24,12 @@ from accuracy import add_row, print_table, read_rows
 from calibration import best_factor
 from harm import RUINS
 
+from metaaug_tf.augmentation.augment import augmentation_from
 from metaaug_tf.config import config_for
-from metaaug_tf.data.glyphs import glyph_families
-from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset, training_dataset
+from metaaug_tf.data.evaluation_dataset import evaluation_dataset
 from metaaug_tf.data.sources import load_dataset
+from metaaug_tf.data.sources.glyphs import glyph_families
+from metaaug_tf.data.training_dataset import training_dataset
 from metaaug_tf.ops.table import OPERATIONS, TABLE
 from metaaug_tf.training.build import build_model
 

@@ -48,7 +48,7 @@ def ask(folder, seed):
     import tensorflow as tf
 
     import metaaug_tf as ma
-    from metaaug_tf.data.glyphs import draw_glyphs, glyph_families
+    from metaaug_tf.data.sources.glyphs import draw_glyphs, glyph_families
 
     policy = tf.saved_model.load(str(folder / "export" / "policy" / "1")).signatures["serving_default"]
     fresh = draw_glyphs(seed, "test", 34 + FRESH_PER_CLASS)  # the first 34 are the test set

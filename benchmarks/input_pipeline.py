@@ -27,10 +27,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import metaaug_tf as ma
+from metaaug_tf.augmentation.augment import augmentation_from
 from metaaug_tf.config import config_for
-from metaaug_tf.data import stream_source
-from metaaug_tf.data.pipeline import augmentation_from
 from metaaug_tf.data.sources import load_dataset
+from metaaug_tf.data.sources import tfds_streamed as stream_source
 
 WIDTH, HEIGHT, CLASSES = 500, 375, 1000
 DISTINCT, VALIDATION = 128, 64

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metaaug_tf.training.checkpoint_folder import CheckpointFolder, Position
+from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
 
 FIRST_STEP, SECOND_EPOCH = Position(0, 1), Position(1, 1)
 

@@ -24,7 +24,7 @@ from matplotlib import colormaps, pyplot
 from matplotlib.colors import LogNorm
 
 import metaaug_tf as ma
-from metaaug_tf.data.glyphs import draw_glyphs
+from metaaug_tf.data.sources.glyphs import draw_glyphs
 from metaaug_tf.ops.table import OPERATIONS
 
 FAMILIES = {"hue": "its colour\nis the label", "angle": "its angle\nis the label", "shape": "its shape\nis the label"}

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.export.savedmodel import DEFAULT_SIGNATURE, Signature, write_version
-from metaaug_tf.learned_augment import LearnedAugment
 from metaaug_tf.ops import OPERATIONS, apply_pairs
+from metaaug_tf.policy.learned_augment import LearnedAugment
 
 
 def export_augment(augment: LearnedAugment, folder: Path, image_size: Sequence[int], dataset: str) -> Path:

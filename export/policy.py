@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from metaaug_tf.export.batch import also_empty
-from metaaug_tf.export.savedmodel import DEFAULT_SIGNATURE, Signature, write_version
+from metaaug_tf.augmentation.transform import EMBEDDING_SIZE, transformation_embedding
+from metaaug_tf.export.savedmodel import DEFAULT_SIGNATURE, Signature, also_empty, write_version
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.ops import OPERATIONS
-from metaaug_tf.transform import EMBEDDING_SIZE, transformation_embedding
 
 
 def export_policy(model: MetaAugment, folder: Path, dataset: str) -> Path:

@@ -42,8 +42,8 @@ def serve(arguments: argparse.Namespace) -> None:
             import uvicorn
 
             tf.config.list_physical_devices()
-            from metaaug_tf.export.app import make_app
-            from metaaug_tf.export.served_model import ServedModel, find_version
+            from metaaug_tf.export.server.app import make_app
+            from metaaug_tf.export.server.served_model import ServedModel, find_version
     except ModuleNotFoundError as error:
         raise UserError(
             f"the server needs {error.name}: python -m pip install 'metaaug_tf[serve]' (starlette and uvicorn)"

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from metaaug_tf.data.images import fit_image
-from metaaug_tf.export.batch import also_empty
+from metaaug_tf.data.sources.images import fit_image
 from metaaug_tf.export.encoded import decode_bounded
-from metaaug_tf.export.savedmodel import DEFAULT_SIGNATURE, Signature, write_version
+from metaaug_tf.export.savedmodel import DEFAULT_SIGNATURE, Signature, also_empty, write_version
 from metaaug_tf.meta.model import MetaAugment
 
 # How many images of a request are decoded at a time, which bounds the memory.

@@ -6,33 +6,38 @@ Public names are loaded at first use, so that importing the package (and `--help
 import importlib
 import sys
 
+from metaaug_tf.moved import keep_old_paths
+
 _HOMES = {
     "OPERATIONS": "metaaug_tf.ops.table",
     "apply_operation": "metaaug_tf.ops",
     "apply_pairs": "metaaug_tf.ops",
-    "transformation_embedding": "metaaug_tf.transform",
-    "draw_transformations": "metaaug_tf.transform",
+    "transformation_embedding": "metaaug_tf.augmentation.transform",
+    "draw_transformations": "metaaug_tf.augmentation.transform",
     "PolicyNetwork": "metaaug_tf.policy.network",
     "PairSampler": "metaaug_tf.policy.sampler",
-    "LearnedAugment": "metaaug_tf.learned_augment",
-    "SamplerUpdate": "metaaug_tf.policy.sampler_update",
-    "PolicyLogger": "metaaug_tf.training.policy_logger",
+    "LearnedAugment": "metaaug_tf.policy.learned_augment",
+    "SamplerUpdate": "metaaug_tf.policy.sampler",
+    "PolicyLogger": "metaaug_tf.callbacks.policy_logger",
     "MetaAugment": "metaaug_tf.meta.model",
     "meta_gradient": "metaaug_tf.meta.gradient",
-    "meta_gradient_agreement": "metaaug_tf.meta.agreement",
+    "meta_gradient_agreement": "metaaug_tf.meta.gradient",
     "Examples": "metaaug_tf.data.examples",
-    "Augmentation": "metaaug_tf.data.pipeline",
-    "training_dataset": "metaaug_tf.data.pipeline",
-    "training_batches": "metaaug_tf.data.batches",
-    "evaluation_dataset": "metaaug_tf.data.pipeline",
+    "Augmentation": "metaaug_tf.augmentation.augment",
+    "training_dataset": "metaaug_tf.data.training_dataset",
+    "training_batches": "metaaug_tf.data.training_batches",
+    "evaluation_dataset": "metaaug_tf.data.evaluation_dataset",
     "load_dataset": "metaaug_tf.data.sources",
     "wide_resnet": "metaaug_tf.tasks.wide_resnet",
-    "Checkpoints": "metaaug_tf.training.checkpoint",
-    "fit_resumably": "metaaug_tf.training.resume",
+    "Checkpoints": "metaaug_tf.checkpoints.callback",
+    "fit_resumably": "metaaug_tf.checkpoints.resume",
     "UserError": "metaaug_tf.errors",
 }
 __all__ = sorted(_HOMES)
 __version__ = "0.1.0"
+
+
+keep_old_paths()
 
 
 def __getattr__(name: str):

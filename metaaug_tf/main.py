@@ -16,7 +16,7 @@ from metaaug_tf.config import DISTRIBUTIONS, POLICIES, check_config, config_for
 from metaaug_tf.errors import UserError, WorkerLost
 from metaaug_tf.quiet import quiet_stderr
 from metaaug_tf.settings import MEANINGS
-from metaaug_tf.training.stopping import Stopped
+from metaaug_tf.signals import Stopped
 
 MODES = ("train", "evaluate", "export", "report")
 USAGE_ERROR = 2
@@ -156,11 +156,12 @@ def run() -> None:
 
         tf.config.list_physical_devices()
         from metaaug_tf.policy.show import policy_text
-        from metaaug_tf.training import commands, distribution
+        from metaaug_tf.training import commands
         from metaaug_tf.training.train import train
+        from metaaug_tf.workers import start as distribution
 
     if FLAGS.check_data:
-        from metaaug_tf.data.check import check_data
+        from metaaug_tf.data.sources.check import check_data
 
         name = f"contact_sheet_{config['dataset'].replace('/', '_').replace(':', '_')}.png"
         print(check_data(config, FLAGS.data_dir, Path(FLAGS.workdir or "runs") / name))

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 import metaaug_tf as ma
+from metaaug_tf.augmentation.transform import POLICIES as DRAWN_POLICIES
 from metaaug_tf.config import NETWORKS as NAMED_NETWORKS
 from metaaug_tf.config import POLICIES, RULES, check_config, config_for, describe_difference
 from metaaug_tf.meta.gradient import METHODS
 from metaaug_tf.policy.network import HEADS
 from metaaug_tf.tasks.registry import NETWORKS
-from metaaug_tf.transform import POLICIES as DRAWN_POLICIES
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[a-z]*.py"))
 

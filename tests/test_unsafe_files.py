@@ -12,14 +12,13 @@ import pytest
 from numpy.lib import format as npy
 
 import metaaug_tf as ma
-from metaaug_tf.arrays import read_arrays
+from metaaug_tf.checkpoints.callback_state import write_callbacks
+from metaaug_tf.checkpoints.folder import FACTS_FILE, SUMS_FILE, TENSORS_FILE, CheckpointFolder, Position, Saved
 from metaaug_tf.config import config_for
-from metaaug_tf.files import sha256_of, write_json
+from metaaug_tf.files import read_arrays, sha256_of, write_json
 from metaaug_tf.policy.folder import WEIGHTS_FILE, read_network, write_policy, write_sampler
-from metaaug_tf.report import write_report
+from metaaug_tf.report.page import write_report
 from metaaug_tf.training import commands
-from metaaug_tf.training.callback_state import write_callbacks
-from metaaug_tf.training.checkpoint_folder import FACTS_FILE, SUMS_FILE, TENSORS_FILE, CheckpointFolder, Position, Saved
 
 
 class Bomb:

@@ -11,7 +11,7 @@ from metaaug_tf.errors import UserError
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
 
-# What the inputs of a training batch hold (data/pipeline.py).
+# What the inputs of a training batch hold (data/training_dataset.py).
 INPUTS = frozenset({"images", "pairs", "magnitudes", "validation_images", "validation_labels"})
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from metaaug_tf import replicas
 from metaaug_tf.errors import UserError
+from metaaug_tf.meta import replicas
 from metaaug_tf.meta.losses import PerSampleLoss
 
 

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.meta.checks import (
     check_start,
     check_steps,
@@ -19,20 +20,16 @@ from metaaug_tf.meta.gradient import find_method
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, make_loop
 from metaaug_tf.meta.losses import check_loss, per_sample_loss
-from metaaug_tf.meta.saving import SavedByKeras
-from metaaug_tf.meta.step import MetaStep
-from metaaug_tf.meta.weighting import find_weighting
+from metaaug_tf.meta.step import MetaStep, find_weighting
 from metaaug_tf.policy.network import PolicyNetwork
-from metaaug_tf.policy.sampler import PairSampler
-from metaaug_tf.policy.sampler_update import SamplerUpdate
+from metaaug_tf.policy.sampler import PairSampler, SamplerUpdate
 from metaaug_tf.tasks.features import with_features
-from metaaug_tf.transform import transformation_embedding
 
 DEFAULT_POLICY = "default"
 
 
 @keras.saving.register_keras_serializable("metaaug_tf")
-class MetaAugment(MetaStep, SavedByKeras):
+class MetaAugment(MetaStep):
     """Wraps a classifier so that `fit` also learns which augmentation helps which image (method.md).
 
     fit takes what `training_dataset` and `training_batches` yield: (inputs, labels) or (inputs, labels,
@@ -45,6 +42,7 @@ class MetaAugment(MetaStep, SavedByKeras):
         policy_network: weighs augmented images, or None: every image counts the same.
         sampler: the table that pairs are drawn from; also holds the number of the epoch.
         feature_layer: name of the layer whose output is the feature vector, or None.
+        compile_settings: the arguments of compile() that are not Keras's own, but the policy optimizer.
     """
 
     def __init__(self, task, policy_network=DEFAULT_POLICY, sampler=None, feature_layer=None, **kwargs):
@@ -164,6 +162,29 @@ class MetaAugment(MetaStep, SavedByKeras):
         owners = {"the task model": self.task, "the policy network": self.policy_network, "the sampler": self.sampler}
         owners |= {"the optimizer": self.optimizer, "the policy's optimizer": self.policy_optimizer}
         refuse_other_scope(self.distribute_strategy, {name: owner.variables for name, owner in owners.items() if owner})
+
+    def get_config(self):
+        """From which `from_config` makes the model again: both networks, the sampler, the layer of features."""
+        parts = {"task": self.task, "policy_network": self.policy_network, "sampler": self.sampler}
+        config = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+        return {**config, "feature_layer": self.feature_layer, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Makes the model from `get_config`; Keras loads the weights afterwards."""
+        return cls(**keras.saving.deserialize_keras_object(config, custom_objects=custom_objects))
+
+    def get_compile_config(self):
+        """From which `compile_from_config` compiles the model again."""
+        config = super().get_compile_config()
+        if not config:
+            return config
+        policy_optimizer = keras.saving.serialize_keras_object(self.policy_optimizer)
+        return {**config, **self.compile_settings, "policy_optimizer": policy_optimizer}
+
+    def compile_from_config(self, config):
+        """compile() with what `get_compile_config` gave; builds both optimizers, so that their state can be loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def call(self, images, training=False):
         """The task network's predictions [B, classes]."""

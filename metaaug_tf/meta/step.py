@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from metaaug_tf import replicas
+from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
+from metaaug_tf.meta import replicas
 from metaaug_tf.meta.forward import Forward, training_forward
 from metaaug_tf.meta.gradient import MetaGradient, sample_weights
-from metaaug_tf.transform import transformation_embedding
 
 
 class MetaStep(keras.Model):
@@ -105,3 +105,42 @@ class MetaStep(keras.Model):
             return forward.shard.own(sample_weights(raw, self._normalise))
 
         return method(forward, weights, self.policy_network.trainable_variables, validation, learning_rate)
+
+
+_SHUFFLE_SEED = 7
+
+
+def learned(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """The method: each sample has its own weight."""
+    del step
+    return weights
+
+
+def equal(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Every sample has the mean weight; the policy then acts through the sampler alone."""
+    del step
+    return tf.fill(tf.shape(weights), tf.reduce_mean(weights))
+
+
+def shuffled(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Each sample has the weight of another one: the same distribution of weights, without what was learned."""
+    keys = tf.random.stateless_uniform(tf.shape(weights), tf.stack([_SHUFFLE_SEED, tf.cast(step, tf.int32)]))
+    return tf.gather(weights, tf.argsort(keys))
+
+
+WEIGHTINGS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "learned": learned,
+    "equal": equal,
+    "shuffled": shuffled,
+}
+
+
+def find_weighting(name: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The function (weights [B], step scalar int) -> weights [B] of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in WEIGHTINGS:
+        raise UserError(f"unknown weighting {name!r}; there are: {', '.join(WEIGHTINGS)}")
+    return WEIGHTINGS[name]

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from metaaug_tf.blocks import map_in_blocks
+from metaaug_tf.ops.blocks import map_in_blocks
 from metaaug_tf.ops.table import TABLE
 from metaaug_tf.ops.validation import (
     check_images,

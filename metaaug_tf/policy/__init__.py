@@ -1,0 +1,5 @@
+"""What is learned: the network that weighs augmented images, and the sampler that pairs of operations are drawn from.
+
+Read first: `network.py`, then `sampler.py`. `folder.py` writes and reads both, `learned_augment.py` applies them in
+other code, `show.py` prints them.
+"""

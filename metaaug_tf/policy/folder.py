@@ -11,11 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from metaaug_tf.augmentation.transform import EMBEDDING_SIZE
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import read_json, sha256_of, write_json, written_aside
 from metaaug_tf.ops.table import OPERATIONS
 from metaaug_tf.policy.network import PolicyNetwork
-from metaaug_tf.transform import EMBEDDING_SIZE
 
 FORMAT_VERSION = 1
 SAMPLER_FILE, SETTINGS_FILE, WEIGHTS_FILE = "sampler.json", "policy.json", "network.weights.h5"

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops.table import OPERATIONS
 from metaaug_tf.policy.sampler import starting_table
-from metaaug_tf.transform import transformation_embedding
 
 HEADS = ("contrast", "additive")
 # The magnitude at which every pair of operations stands in the reference of the contrast head: the middle.

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from metaaug_tf.policy.folder import read_sampler, read_settings
-from metaaug_tf.policy.relative import relative, start_of
+from metaaug_tf.policy.table import relative, start_of
 
 _TOP_PAIRS = 10
 

@@ -1,5 +1,5 @@
-"""The run report: one self-contained HTML page made from a run folder, without TensorFlow."""
+"""The report of a run: one self-contained HTML page made from the run's folder, without TensorFlow.
 
-from metaaug_tf.report.page import write_report
-
-__all__ = ["write_report"]
+Read first: `page.py`, which puts it together. `run.py` reads the folder, `measures.py` has the statistics,
+`findings.py` the sentences; the other files draw.
+"""

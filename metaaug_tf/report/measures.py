@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from metaaug_tf.policy.relative import relative
+from metaaug_tf.policy.table import relative
 from metaaug_tf.report.run import Observations, Run
 
 # Below this many observations a mean says too little to be compared.

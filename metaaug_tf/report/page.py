@@ -9,7 +9,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.report import agreement, comparison, curves, gallery, maps, strength
+from metaaug_tf.report import comparison, curves, gallery, maps, strength
+from metaaug_tf.report import comparison as agreement
 from metaaug_tf.report.findings import findings, percent_of
 from metaaug_tf.report.measures import groups_of, shares
 from metaaug_tf.report.run import Run, Sampler, read_run

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from metaaug_tf.arrays import read_arrays
 from metaaug_tf.errors import UserError
-from metaaug_tf.files import read_json
-from metaaug_tf.policy.relative import relative, start_of
+from metaaug_tf.files import read_arrays, read_json
+from metaaug_tf.policy.table import relative, start_of
 
 LEARNING_POLICY = "metaaugment"
 # 2048 images of 700 x 700 pixels; a small file may claim any amount.

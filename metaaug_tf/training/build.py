@@ -5,13 +5,13 @@ from typing import Any
 
 import keras
 
+from metaaug_tf.callbacks.averaging import AveragingSGD
 from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
 from metaaug_tf.tasks.batch_norm import synchronise_batch_norm
 from metaaug_tf.tasks.registry import build_task
-from metaaug_tf.training.averaging import AveragingSGD
 
 
 def build_model(

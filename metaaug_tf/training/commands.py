@@ -4,20 +4,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from metaaug_tf.callbacks.averaging import use_averages
+from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.config import check_config, config_digest
+from metaaug_tf.data.evaluation_dataset import evaluation_dataset
 from metaaug_tf.data.examples import Dataset
-from metaaug_tf.data.pipeline import evaluation_dataset
 from metaaug_tf.data.sources import load_dataset
-from metaaug_tf.data.stream_faults import broken_files_named
+from metaaug_tf.data.streamed_examples import broken_files_named
 from metaaug_tf.errors import UserError
 from metaaug_tf.export.runtimes import check_format, export_runtime
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.report.page import write_report
-from metaaug_tf.training.averaging import use_averages
+from metaaug_tf.run_folder import RunFolder
 from metaaug_tf.training.build import build_model
-from metaaug_tf.training.checkpoint import Checkpoints
 from metaaug_tf.training.finish import export_models
-from metaaug_tf.training.run_folder import RunFolder
 
 
 def _restored(workdir: Path, data_dir: str | None) -> tuple[MetaAugment, Dataset, RunFolder]:

@@ -2,24 +2,29 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+import tensorflow as tf
+
+from metaaug_tf.augmentation.augment import augmentation_from
+from metaaug_tf.callbacks.averaging import use_averages
+from metaaug_tf.callbacks.run_logs import read_rows
+from metaaug_tf.data.evaluation_dataset import evaluation_dataset
 from metaaug_tf.data.examples import Dataset
-from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset
 from metaaug_tf.export.augment import export_augment
 from metaaug_tf.export.policy import export_policy
 from metaaug_tf.export.task import export_task
 from metaaug_tf.files import write_json
-from metaaug_tf.learned_augment import LearnedAugment
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.folder import write_policy
-from metaaug_tf.training.averaging import use_averages
-from metaaug_tf.training.metrics_log import read_rows
+from metaaug_tf.policy.learned_augment import LearnedAugment
+from metaaug_tf.run_folder import RunFolder
+from metaaug_tf.training.build import build_model
 from metaaug_tf.training.observe import observe_policy, write_observations
-from metaaug_tf.training.run_folder import RunFolder
-from metaaug_tf.training.workers import Workers
+from metaaug_tf.workers.workers import Workers
 
 
 def evaluate_and_sum_up(
@@ -73,3 +78,39 @@ def export_models(model: MetaAugment, class_names, config: Mapping[str, Any], ru
         export_policy(model, run.export / "policy", dataset)
         augment = LearnedAugment(model.sampler.probabilities.numpy(), config["fill"])
         export_augment(augment, run.export / "augment", model.task.input_shape[1:], dataset)
+
+
+_ROUNDS, _STEPS_PER_ROUND = 5, 6
+
+
+def measure_step_ratio(model: MetaAugment, dataset: tf.data.Dataset, config: Mapping[str, Any], classes: int) -> float:
+    """Seconds of this model's step over those of a plain step: median of rounds in turn, input excluded.
+
+    The model takes real steps, so it has changed afterwards: measure last.
+
+    Args:
+        model: the run's.
+        dataset: what it was trained on, not distributed; one batch is used again and again.
+        config: the run's.
+        classes: number of classes.
+    """
+    strategy = model.distribute_strategy
+    with strategy.scope():
+        plain = build_model({**config, "policy": "uniform"}, classes, model.task.input_shape[1:], 1)
+    batches = iter(strategy.experimental_distribute_dataset(dataset.take(1).cache().repeat()))
+    steps = [copy.make_train_function() for copy in (model, plain)]
+    for step in steps:
+        step(batches)  # compiles
+    ratios = []
+    for _ in range(_ROUNDS):
+        own, other = (_seconds(step, batches) for step in steps)
+        ratios.append(own / other)
+    return median(ratios)
+
+
+def _seconds(step, batches) -> float:
+    started = time.perf_counter()
+    for _ in range(_STEPS_PER_ROUND):
+        logs = step(batches)
+    float(logs["loss"])  # waits for the last step
+    return time.perf_counter() - started

@@ -12,32 +12,29 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from metaaug_tf.augmentation.augment import augmentation_from
+from metaaug_tf.callbacks.averaging import averaging_callbacks
+from metaaug_tf.callbacks.health_guard import HealthGuard
+from metaaug_tf.callbacks.run_logs import MetricsLog, SamplerLog
+from metaaug_tf.checkpoints.callback import Checkpoints
+from metaaug_tf.checkpoints.folder import CheckpointFolder
+from metaaug_tf.checkpoints.resume import fit_resumably, read_fork
 from metaaug_tf.config import config_digest
+from metaaug_tf.data.evaluation_dataset import evaluation_dataset
 from metaaug_tf.data.examples import Dataset, Examples
-from metaaug_tf.data.pipeline import augmentation_from, evaluation_dataset, training_dataset
+from metaaug_tf.data.input_shard import check_divisible
 from metaaug_tf.data.service import lost_service_told
-from metaaug_tf.data.share import check_divisible
 from metaaug_tf.data.sources import load_dataset
-from metaaug_tf.data.stream_faults import broken_files_named
+from metaaug_tf.data.streamed_examples import broken_files_named
+from metaaug_tf.data.training_dataset import training_dataset
 from metaaug_tf.files import write_json
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.report.page import write_report
-from metaaug_tf.training.averaging import averaging_callbacks
+from metaaug_tf.run_folder import RunFolder, check_free, folder_of
+from metaaug_tf.signals import StopRequest
 from metaaug_tf.training.build import build_model
-from metaaug_tf.training.checkpoint import Checkpoints
-from metaaug_tf.training.checkpoint_folder import CheckpointFolder
-from metaaug_tf.training.finish import evaluate_and_sum_up, save_what_was_learned
-from metaaug_tf.training.fork import read_fork
-from metaaug_tf.training.guard import HealthGuard
-from metaaug_tf.training.lock import check_free
-from metaaug_tf.training.metrics_log import MetricsLog
-from metaaug_tf.training.resume import fit_resumably
-from metaaug_tf.training.run_folder import RunFolder, folder_of
-from metaaug_tf.training.sampler_log import SamplerLog
-from metaaug_tf.training.step_ratio import measure_step_ratio
-from metaaug_tf.training.stopping import StopRequest
-from metaaug_tf.training.worker_lost import loss_of_workers_named
-from metaaug_tf.training.workers import Workers
+from metaaug_tf.training.finish import evaluate_and_sum_up, measure_step_ratio, save_what_was_learned
+from metaaug_tf.workers.workers import Workers, loss_of_workers_named
 
 
 def train(

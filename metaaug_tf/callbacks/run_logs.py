@@ -1,0 +1,140 @@
+"""metrics.jsonl: one row per epoch, whole or absent."""
+
+import json
+import math
+import time
+import warnings
+from pathlib import Path
+
+import keras
+
+from metaaug_tf.files import write_text
+from metaaug_tf.policy.folder import write_sampler
+
+
+class MetricsLog(keras.callbacks.Callback):
+    """Writes a row per epoch: Keras's logs, learning rate, speed and the share of time spent waiting for input.
+
+    The rows are also part of its state, and so of checkpoints: a run that goes on writes the file anew from there.
+    """
+
+    def __init__(self, path: Path, images_per_epoch: int):
+        """Starts without rows.
+
+        Args:
+            path: the file.
+            images_per_epoch: training images that an epoch goes through.
+        """
+        super().__init__()
+        self._path, self._images = path, images_per_epoch
+        self._rows: list[dict] = []
+        self._spent = dict.fromkeys(("seconds", "cpu_seconds", "waited"), 0.0)
+
+    def get_state(self) -> dict:
+        """The rows and what the epoch under way has taken so far, JSON values."""
+        self._take_time()
+        return {"rows": self._rows, "spent": self._spent}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on from there."""
+        self._rows, self._spent = list(state["rows"]), dict(state["spent"])
+
+    def on_train_begin(self, logs=None):
+        """Rows of a training before this one are not this one's."""
+        self._rows = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the epoch's clock."""
+        self._spent = dict.fromkeys(self._spent, 0.0)
+        self.model.input_clock.read_and_reset()
+        self._counted = self._last_batch = _clocks()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Notes when the last batch ended, so that validation does not count as training."""
+        self._last_batch = _clocks()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the row; where that fails it is kept for the next time."""
+        self._take_time()
+        seconds = max(self._spent["seconds"], 1e-9)
+        row = {
+            "epoch": epoch,
+            **{key: finite_or_none(float(value)) for key, value in (logs or {}).items()},
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "seconds": seconds,
+            "cpu_seconds": self._spent["cpu_seconds"],
+            "images_per_second": self._images / seconds,
+            # The wait is measured with the clock on the wall, which may be set back.
+            "input_bound_fraction": min(1.0, max(0.0, self._spent["waited"] / seconds)),
+        }
+        self._rows.append(row)
+        self._spent = dict.fromkeys(self._spent, 0.0)
+        try:
+            self._write()
+        except OSError as error:
+            warnings.warn(
+                f"{self._path} can't be written: {error.strerror}; its row of epoch {epoch + 1} follows with the next",
+                stacklevel=2,
+            )
+
+    def on_train_end(self, logs=None):
+        """Writes what may not have been written yet."""
+        self._write()
+
+    def _write(self) -> None:
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in self._rows))
+
+    def _take_time(self) -> None:
+        """Adds the time up to the last batch to what the epoch has taken."""
+        for key, before, now in zip(("seconds", "cpu_seconds"), self._counted, self._last_batch, strict=True):
+            self._spent[key] += now - before
+        self._spent["waited"] += self.model.input_clock.read_and_reset()
+        self._counted = self._last_batch
+
+
+def _clocks() -> tuple[float, float]:
+    """Time on the wall and the CPU time of this process, in seconds; other processes slow down only the first."""
+    return time.monotonic(), time.process_time()
+
+
+def finite_or_none(value: float) -> float | None:
+    """JSON has no NaN; a value that is not finite is written as null."""
+    return value if math.isfinite(value) else None
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The whole rows of a metrics file; a last line that was cut off is left out, an absent file is empty."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+class SamplerLog(keras.callbacks.Callback):
+    """Writes sampler.json when training starts and after each epoch.
+
+    Example:
+        model.fit(dataset, epochs=30, callbacks=[SamplerLog(Path("runs/x/policy"))])
+    """
+
+    def __init__(self, folder: Path):
+        """Writes into `folder`, which is made where it is not there."""
+        super().__init__()
+        self._folder = folder
+
+    def _write(self):
+        sampler = self.model.sampler
+        write_sampler(self._folder, sampler.probabilities.numpy(), int(sampler.epoch.numpy()))
+
+    def on_train_begin(self, logs=None):
+        """Writes the table that the first epoch draws from."""
+        self._write()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the table that the next epoch draws from."""
+        self._write()

@@ -1,0 +1,116 @@
+"""All that a step reads and writes of a MetaAugment model, as named arrays, and back."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from metaaug_tf.errors import UserError
+from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.workers.workers import Workers
+
+METRICS = "metrics"
+
+
+def read_state(model: MetaAugment, workers: Workers | None = None) -> dict[str, np.ndarray]:
+    """Copies of the networks' variables, seeds of Dropout, sampler, both optimizers and metrics.
+
+    Args:
+        model: compiled, so that both optimizers are built.
+        workers: those of the model's strategy; all have to call this.
+
+    Returns:
+        Arrays named GROUP/NUMBER; numbers because Keras's own names depend on what was built before. Of metrics,
+        which each of several replicas sums up for itself, an array holds all replicas' along a first axis.
+    """
+    workers = workers or Workers(model.distribute_strategy)
+    return {
+        name: workers.gather(np.stack([part.numpy() for part in parts])) if parts else variable.numpy().copy()
+        for name, variable, parts in _with_parts(model)
+    }
+
+
+def write_state(
+    model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool, workers: Workers | None = None
+) -> None:
+    """Sets the variables from what `read_state` gave for a model of the same structure.
+
+    Args:
+        model: compiled.
+        arrays: by name.
+        with_metrics: also those of the epoch under way; needs `model.build_metrics` first.
+        workers: those of the model's strategy; each sets its own variables.
+
+    Raises:
+        UserError: a variable is missing or has another shape or dtype; nothing is changed then.
+    """
+    workers = workers or Workers(model.distribute_strategy)
+    check_state(model, arrays, with_metrics)
+    for name, variable, parts in _with_parts(model, with_metrics):
+        array = arrays[name].view(_numpy_dtype(variable))
+        if not parts:
+            variable.assign(array)
+        for number, part in enumerate(parts, start=workers.number * len(parts)):
+            part.assign(array[number])
+
+
+def check_state(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool = False) -> None:
+    """Refuses arrays that are not those of a model of the same structure.
+
+    Raises:
+        UserError: names the first variable that is missing, has another shape or dtype, or is too many.
+    """
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    names = set()
+    for name, variable, parts in _with_parts(model, with_metrics):
+        names.add(name)
+        shape = (replicas, *variable.shape) if parts else tuple(variable.shape)
+        if name not in arrays or not _fits(arrays[name], shape, variable):
+            found = f"shape {arrays[name].shape} of {arrays[name].dtype}" if name in arrays else "nothing"
+            raise UserError(
+                f"the checkpoint is of another model or optimizer: for {name} ({variable.path}) of shape "
+                f"{shape} of {variable.dtype} it holds {found}"
+            )
+    groups = {name.split("/")[0] for name in names}
+    if more := sorted(name for name in arrays if name.split("/")[0] in groups and name not in names):
+        raise UserError(f"the checkpoint is of another model or optimizer: it also holds {more[0]}")
+
+
+def _fits(array: np.ndarray, shape: tuple[int, ...], variable: keras.Variable) -> bool:
+    dtype = _numpy_dtype(variable)
+    # NumPy stores types it does not know (bfloat16) as bare bytes.
+    return array.shape == shape and array.dtype in (dtype, np.dtype((np.void, dtype.itemsize)))
+
+
+def _numpy_dtype(variable: keras.Variable) -> np.dtype:
+    return np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)
+
+
+def networks_are_finite(model: MetaAugment) -> bool:
+    """Whether no weight of the networks is NaN or infinite."""
+    return all(bool(tf.reduce_all(tf.math.is_finite(variable.value))) for variable in model.trainable_variables)
+
+
+def _with_parts(model: MetaAugment, with_metrics: bool = True) -> Iterator[tuple[str, keras.Variable, Sequence]]:
+    """The variables with their names and, of metrics of several replicas, with those of this worker's replicas."""
+    strategy = model.distribute_strategy
+    for name, variable in _named_variables(model).items():
+        metric = name.split("/")[0] == METRICS
+        if with_metrics or not metric:
+            several = metric and strategy.num_replicas_in_sync > 1
+            yield name, variable, strategy.experimental_local_results(variable.value) if several else ()
+
+
+def _named_variables(model: MetaAugment) -> dict[str, keras.Variable]:
+    groups = {
+        "model": {id(variable): variable for variable in model.variables}.values(),  # Keras lists seeds twice
+        "optimizer": model.optimizer.variables,
+        "policy_optimizer": model.policy_optimizer.variables,
+        METRICS: [variable for metric in model.metrics for variable in metric.variables],
+    }
+    return {name: variable for group, members in groups.items() for name, variable in _numbered(group, members)}
+
+
+def _numbered(group: str, variables: Iterable[keras.Variable]) -> Iterable[tuple[str, keras.Variable]]:
+    return ((f"{group}/{number:05d}", variable) for number, variable in enumerate(variables))

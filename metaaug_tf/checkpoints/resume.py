@@ -1,0 +1,141 @@
+"""Training that goes on at the very step where a checkpoint was written."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from metaaug_tf.callbacks.averaging import AveragingSGD
+from metaaug_tf.checkpoints.callback import Checkpoints
+from metaaug_tf.checkpoints.callback_state import check_resumable, has_state
+from metaaug_tf.checkpoints.folder import CheckpointFolder, Position, Saved
+from metaaug_tf.checkpoints.model_state import check_state
+from metaaug_tf.data.streamed_examples import input_failed
+from metaaug_tf.errors import UserError
+from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.run_folder import RunFolder
+from metaaug_tf.workers.workers import Workers
+
+
+def fit_resumably(
+    model: MetaAugment,
+    make_dataset: Callable[[int], tf.data.Dataset],
+    checkpoints: Checkpoints,
+    *,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 0,
+    **fit_arguments: Any,
+) -> None:
+    """model.fit from `checkpoints.position` on, with what an uninterrupted run would give, to the last bit.
+
+    Keras's EarlyStopping, ReduceLROnPlateau and ModelCheckpoint go on from their state, as do callbacks of one's own
+    with get_state() and set_state(state).
+
+    Example:
+        checkpoints = Checkpoints(model, Path("runs/x/checkpoints"))
+        checkpoints.restore()
+        fit_resumably(model, lambda step: training_dataset(..., first_step=step), checkpoints, epochs=30)
+
+    Args:
+        model: compiled.
+        make_dataset: first step -> the rest of one epoch from there on, as `training_dataset(first_step=...)`.
+        checkpoints: the model's, restored where there is something to restore.
+        epochs: number of the last epoch, as in fit.
+        callbacks: Keras callbacks; those with state must be the same ones in each part of a run.
+        verbose: as in fit.
+        **fit_arguments: validation_data and whatever else fit takes, apart from initial_epoch and steps_per_epoch.
+
+    Raises:
+        UserError: a callback or optimizer that can't go on as if nothing had happened.
+    """
+    callbacks = list(keras.tree.flatten(list(callbacks)))
+    check_resumable(callbacks)
+    _refuse_moving_average(model)
+    stateful = [callback for callback in callbacks if has_state(callback)]
+    others = [callback for callback in callbacks if not has_state(callback)]
+    checkpoints.follow(stateful)
+    params = {"verbose": verbose, "epochs": epochs, "steps": None}
+    listed = _OneTraining(
+        [*stateful, checkpoints, *others], add_history=True, add_progbar=verbose != 0, model=model, **params
+    )
+    listed.begin()
+    position, stopped = checkpoints.position, checkpoints.stopped_early
+
+    def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
+        cardinality = dataset.cardinality  # a number in a tf.distribute.DistributedDataset
+        listed.set_params({**params, "steps": (steps := int(cardinality() if callable(cardinality) else cardinality))})
+        steps_of_epoch = checkpoints.position.step + steps
+        model.build_metrics(dataset.element_spec)
+        try:
+            model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
+        except tf.errors.OpError as error:
+            if input_failed(error) and checkpoints.position.step < steps_of_epoch:
+                _save_what_is_whole(model, checkpoints)
+            raise
+        return model.stop_training
+
+    if position.step and not stopped:
+        stopped = fit(make_dataset(position.step), position.epoch, position.epoch + 1)
+    first_whole = position.epoch + bool(position.step)
+    if first_whole < epochs and not stopped:
+        fit(make_dataset(0), first_whole, epochs)
+    listed.end()
+
+
+class _OneTraining(keras.callbacks.CallbackList):
+    """Callbacks that see the rest of an epoch and the epochs after it as one training."""
+
+    def begin(self):
+        super().on_train_begin()
+
+    def end(self):
+        super().on_train_end()
+
+    def on_train_begin(self, logs=None):
+        """Keras calls it in each part."""
+
+    def on_train_end(self, logs=None):
+        """Keras calls it in each part."""
+
+
+def _save_what_is_whole(model: MetaAugment, checkpoints: Checkpoints) -> None:
+    """Writes a checkpoint where a step got no input: it was not begun, so the state is that after the one before.
+
+    Not with several steps an execution, of which some may be done, nor with other workers, who wait within the step.
+    """
+    if model.steps_per_execution == 1 and Workers(model.distribute_strategy).count == 1:
+        checkpoints.save_progress()
+
+
+def _refuse_moving_average(model: MetaAugment) -> None:
+    for optimizer in (model.optimizer, model.policy_optimizer):
+        if optimizer.use_ema and not isinstance(optimizer, AveragingSGD):
+            raise UserError(
+                f"{type(optimizer).__name__} with use_ema=True overwrites the weights when training ends, so that "
+                "training can't go on from there; leave use_ema out or take metaaug_tf.callbacks.averaging.AveragingSGD"
+            )
+
+
+def read_fork(model: MetaAugment, source: RunFolder, digest: str) -> Saved:
+    """The newest whole checkpoint of `source` as the first one of a run with other settings.
+
+    What was under way in an epoch may mean nothing with other settings, so the epoch starts anew, with the weights
+    as they are.
+
+    Args:
+        model: compiled, of the new run.
+        source: the run to go on from.
+        digest: of the new run's settings.
+
+    Raises:
+        UserError: there is no checkpoint, none is whole, or the model differs.
+    """
+    source.read_config()
+    saved = CheckpointFolder(source.checkpoints).newest_whole()
+    if saved is None:
+        raise UserError(f"{source.path} has no checkpoint to go on from yet; leave --fork out")
+    check_state(model, saved.tensors)
+    facts = {**saved.facts, "digest": digest, "stopped_early": False}
+    return Saved(Position(saved.position.epoch), saved.tensors, facts)

@@ -1,0 +1,161 @@
+"""Images in a folder: train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png; PNG and JPEG."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.sources.images import check_memory, fit_image
+from metaaug_tf.data.splits import cut_dataset, per_class_counts
+from metaaug_tf.errors import UserError
+
+ENDINGS = (".png", ".jpg", ".jpeg")  # in any case; other files are ignored, hidden ones too
+LAYOUT = "it should hold train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png (PNG or JPEG)"
+
+
+def load_folder(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
+    """Read a folder of images and cut it into the three sets.
+
+    Args:
+        settings: the `data` part of the config, see `metaaug_tf.data.sources.load.load_dataset`.
+        data_dir: the folder. Where it has no test/, the test set is cut from the other images.
+
+    Returns:
+        The three sets; class names are the names of the class folders, sorted.
+
+    Raises:
+        UserError: the folder is missing or its layout isn't the expected one; an image can't be decoded (and
+            skip_corrupt is off); images differ in size and image_size is 0; too few images for the split.
+    """
+    root = _existing_folder(data_dir)
+    train_files, test_files = find_images(root)
+    names = list(train_files)
+    train, skipped = read_images(train_files, settings)
+    per_class_counts(train.labels, 1, names, "training")
+    if test_files is None:
+        return cut_dataset(train, None, names, settings, skipped=skipped)
+    test, skipped_test = read_images(test_files, settings)
+    per_class_counts(test.labels, 1, names, "testing")
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise UserError(
+            f"the images in train and test of {root} differ in size, {train.images.shape[1:3]} and "
+            f"{test.images.shape[1:3]}: set --config.image_size."
+        )
+    return cut_dataset(train, test, names, settings, skipped=skipped + skipped_test)
+
+
+def find_images(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]] | None]:
+    """Find the image files of a folder by class.
+
+    Returns:
+        The files of the training set and of the test set (None without one): class name -> sorted paths, both
+        with the same classes in the same sorted order.
+
+    Raises:
+        UserError: a folder can't be read; fewer than two classes; a class without images; classes that are
+            only in one of train and test.
+    """
+    if not (root / "train").is_dir() or not _subfolders(root / "train"):
+        return _class_files(root), None
+    train = _class_files(root / "train")
+    if not (root / "test").is_dir():
+        return train, None
+    test = _class_files(root / "test")
+    if single := sorted(set(train) ^ set(test)):
+        where = [f"{name!r} only in {'train' if name in train else 'test'}" for name in single]
+        raise UserError(f"{root}: train and test must have the same classes; found {_listed(where)}.")
+    return train, test
+
+
+def read_images(files: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> tuple[Examples, int]:
+    """Decode all files of one set.
+
+    Args:
+        files: class name -> paths; the position of the name is the label.
+        settings: used are image_size, channels and skip_corrupt.
+
+    Returns:
+        The examples, in the order of the files, and how many files were skipped.
+
+    Raises:
+        UserError: a file can't be decoded (and skip_corrupt is off); images differ in size.
+    """
+    size, channels = settings["image_size"], settings["channels"]
+    paths = [path for members in files.values() for path in members]
+    labels = np.repeat(np.arange(len(files), dtype=np.int32), [len(members) for members in files.values()])
+    decode = partial(_decode, size=size, channels=channels, skip=settings["skip_corrupt"])
+    first = next((image for image in map(decode, paths) if image is not None), None)
+    if first is None:
+        raise UserError(f"none of the {len(paths)} images around {paths[0]} can be decoded.")
+    check_memory(len(paths), *first.shape)
+    with ThreadPoolExecutor() as threads:
+        images = list(threads.map(decode, paths))
+    readable = {k: image for k, image in enumerate(images) if image is not None}
+    for k, image in readable.items():
+        if image.shape != first.shape:
+            raise UserError(
+                f"images differ in size: {paths[min(readable)]} has {first.shape[:2]} pixels, {paths[k]} has "
+                f"{image.shape[:2]}. Set --config.image_size."
+            )
+    return Examples(np.stack(list(readable.values())), labels[list(readable)]), len(paths) - len(readable)
+
+
+def _decode(path: Path, size: int, channels: int, skip: bool) -> np.ndarray | None:
+    """One image uint8 [H, W, channels], its alpha channel dropped; None if unreadable and to be skipped."""
+    try:
+        image = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
+    except (tf.errors.OpError, OSError) as error:
+        if skip:
+            return None
+        reason = str(getattr(error, "message", error)).splitlines()[0].split("}} ")[-1].split(" [Op:")[0]
+        raise UserError(
+            f"{path} is not a readable PNG or JPEG image ({reason}). Mend or remove it, or leave such files "
+            "out with --config.skip_corrupt=True."
+        ) from error
+    return fit_image(image, size, channels).numpy()
+
+
+def _existing_folder(data_dir: str | None) -> Path:
+    """The folder named by the flag, checked to be one."""
+    if data_dir is None:
+        raise UserError(f"--dataset=folder needs --data_dir=DIR, the folder of the images: {LAYOUT}.")
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "doesn't exist"
+        raise UserError(f"--data_dir={data_dir} {what}; {LAYOUT}.")
+    return root
+
+
+def _class_files(folder: Path) -> dict[str, list[Path]]:
+    """Class name -> sorted image files, from the subfolders of `folder` in sorted order."""
+    files = {}
+    for sub in _subfolders(folder):
+        files[sub.name] = [file for file in _visible(sub) if file.suffix.lower() in ENDINGS]
+    if empty := [repr(name) for name, members in files.items() if not members]:
+        raise UserError(f"{folder}: no {', '.join(ENDINGS)} files in the class folder(s) {_listed(empty)}; {LAYOUT}.")
+    if len(files) < 2:
+        raise UserError(f"{folder}: {len(files)} class folder(s) found, at least 2 needed; {LAYOUT}.")
+    return files
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """The visible folders in `folder`, sorted by name."""
+    return [entry for entry in _visible(folder) if entry.is_dir()]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What isn't hidden in `folder`, sorted by name."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder} can't be read: {error.strerror}.") from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a message, at most five of them."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

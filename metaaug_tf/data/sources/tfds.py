@@ -1,0 +1,257 @@
+"""Image-classification datasets of TensorFlow Datasets (TFDS), from a prepared folder or downloaded once."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import requests
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl import logging
+
+from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.sources.images import check_memory, fit_image
+from metaaug_tf.data.splits import cut_dataset
+from metaaug_tf.errors import UserError
+
+# Which splits are the training and the test set where this isn't plainly "train" and "test" (or else
+# "validation"); with None the test set is cut from the first.
+DEFAULT_SPLITS = {"omniglot": ("train+test", None), "imagenet2012": ("train", "validation")}
+_NAME = re.compile(r"[a-zA-Z][\w-]*(/[\w.+-]+)?(:[\d*.]+)?", re.ASCII)
+DOWNLOAD_HOSTS = ("https://storage.googleapis.com", "https://github.com")
+
+
+def load_tfds(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
+    """Read a TFDS dataset and cut it into the three sets.
+
+    Args:
+        settings: the `data` part of the config, see `metaaug_tf.data.sources.load.load_dataset`.
+        data_dir: where TFDS keeps prepared datasets, None for its own default.
+
+    Returns:
+        The three sets. Classes are numbered 0..C-1 in the order of the dataset's ids; ids without any
+        image are left out.
+
+    Raises:
+        UserError: the name is unknown; the data can't be had, lack the split or are damaged; the features
+            aren't one image and one class; the images don't fit into memory; too few for the split.
+    """
+    builder = prepared_builder(settings["dataset"], data_dir)
+    check_features(builder)
+    splits = choose_splits(builder, settings["split"])
+    counts = [builder.info.splits[split].num_examples for split in splits]
+    shape = (*image_size(builder, settings["image_size"]), settings["channels"])
+    check_memory(sum(counts), *shape)
+    sets = [_read(builder, split, count, shape) for split, count in zip(splits, counts, strict=True)]
+    pool, test = sets[0], sets[1] if len(sets) > 1 else None
+    ids = np.unique(pool.labels)
+    if test is not None and not np.isin(test.labels, ids).all():
+        missing = sorted(set(test.labels.tolist()) - set(ids.tolist()))
+        raise UserError(
+            f"{builder.name}: {len(missing)} classes of the test split {splits[1]!r} (first: {missing[0]}) "
+            f"have no image in the training split {splits[0]!r}; cut all sets from one split with "
+            "--config.split=NAME."
+        )
+    renumbered = [Examples(part.images, to_class_numbers(part.labels, ids)) for part in sets]
+    test = renumbered[1] if test is not None else None
+    return cut_dataset(renumbered[0], test, class_names(builder, ids), settings)
+
+
+def to_class_numbers(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Positions int32 [N] in `ids` (sorted, int [C]) of `labels` (int [N], each one of them)."""
+    return np.searchsorted(ids, labels).astype(np.int32)
+
+
+def prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """The builder of a dataset whose data are there; they are downloaded only if they are not.
+
+    Args:
+        name: of the dataset, with config and version if wanted ("NAME/CONFIG:VERSION").
+        data_dir: where TFDS keeps prepared datasets, None for its own default.
+
+    Raises:
+        UserError: unknown name, config or version (nearest names listed); the data can't be had.
+    """
+    builder = find_builder(name, data_dir)
+    if not builder.is_prepared():
+        _download(builder)
+    return builder
+
+
+def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """The builder of a dataset, prepared or not; arguments as for `prepared_builder`.
+
+    Raises:
+        UserError: unknown name, config or version (nearest names listed).
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"--dataset={name} is not the name of a dataset: NAME, NAME/CONFIG or NAME/CONFIG:VERSION. Datasets of "
+            "communities (COMMUNITY:NAME) are not read: they come with code."
+        )
+    try:
+        with _quiet_tfds():
+            return tfds.builder(name, data_dir=data_dir)
+    except (ValueError, AssertionError, ImportError) as error:
+        known = ["glyphs", "folder", *tfds.list_builders(with_community_datasets=False)]
+        if re.split("[/:]", name)[0] in known:  # then it is the config or the version that is wrong
+            raise UserError(f"--dataset={name}: {str(error).splitlines()[0]}") from error
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:2]
+        raise UserError(f"--dataset={name} is not known; nearest: {', '.join(near)}.") from error
+
+
+def choose_splits(builder: tfds.core.DatasetBuilder, spec: str) -> tuple[str, ...]:
+    """The split specs to read: the training set's and the test set's, or one from which both are cut.
+
+    Args:
+        builder: of a prepared dataset.
+        spec: the user's choice of the one split, or "".
+
+    Raises:
+        UserError: a split isn't there or is empty; lists those that are.
+    """
+    there = list(builder.info.splits)
+    chosen = (spec,) if spec else _default_splits(builder.name, there)
+    for split in chosen:
+        try:
+            count = builder.info.splits[split].num_examples
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{builder.name} in {builder.data_path} has no split {split!r}, only {', '.join(there)}. "
+                f"Choose one with --config.split={there[0]} or a part with --config.split='{there[0]}[:10%]'."
+            ) from error
+        if not count:
+            raise UserError(f"{builder.name}: the split {split!r} is empty; there are {', '.join(there)}.")
+    return chosen
+
+
+def image_size(builder: tfds.core.DatasetBuilder, size: int) -> tuple[int, int]:
+    """Height and width that images have once brought to `size` (0: their own).
+
+    Raises:
+        UserError: `size` is 0 but the images' own size isn't one and the same.
+    """
+    height, width = (size, size) if size else builder.info.features["image"].shape[:2]
+    if height is None or width is None:
+        raise UserError(f"images of {builder.name} differ in size: set --config.image_size.")
+    return height, width
+
+
+@contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Keep TFDS from logging warnings about its own code."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _default_splits(name: str, there: list[str]) -> tuple[str, ...]:
+    """The training split, and the test split unless it is to be cut from the former."""
+    if name in DEFAULT_SPLITS:
+        train, test = DEFAULT_SPLITS[name]
+    else:
+        train, test = "train", next((split for split in ("test", "validation") if split in there), None)
+    return (train,) if test is None else (train, test)
+
+
+def _download(builder: tfds.core.DatasetBuilder) -> None:
+    """Download and prepare a dataset, or say where it was looked for and how to get it."""
+    by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    try:
+        if not by_hand:
+            _check_network()
+        builder.download_and_prepare()
+    except Exception as error:  # downloading and preparing runs any dataset's own code
+        raise UserError(
+            f"{builder.name} is not prepared in {builder.data_path} and could not be downloaded: {error}\n"
+            "If it is elsewhere on this machine, give its parent folder with --data_dir=DIR; else, where "
+            f"there is a network, run `tfds build {builder.name} --data_dir=DIR` and copy DIR."
+        ) from error
+
+
+def _check_network() -> None:
+    """Fail within seconds where there is no network: TFDS itself tries again for minutes."""
+    for host in DOWNLOAD_HOSTS:
+        try:
+            requests.head(host, timeout=5)
+            return
+        except requests.RequestException:
+            continue
+    raise ConnectionError(f"no network ({' and '.join(DOWNLOAD_HOSTS)} can't be reached)")
+
+
+def check_features(builder: tfds.core.DatasetBuilder) -> None:
+    """Check that an example is one uint8 image of 1 or 3 channels and one whole number as its class."""
+    features = builder.info.features
+    is_right = isinstance(features, tfds.features.FeaturesDict) and {"image", "label"} <= set(features)
+    if is_right:
+        image, label = features["image"], features["label"]
+        is_image = image.np_dtype == np.uint8 and len(image.shape) == 3 and image.shape[-1] in (1, 3)
+        is_right = is_image and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+    if not is_right:
+        raise UserError(
+            f"{builder.name} can't be used: it needs the features `image` (uint8, 1 or 3 channels) and "
+            f"`label` (one whole number), it has {features}."
+        )
+
+
+def _read(builder: tfds.core.DatasetBuilder, split: str, count: int, shape: tuple[int, int, int]) -> Examples:
+    """The `count` examples of a split, images of `shape`, the dataset's own label ids (int64), as stored."""
+    images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int64)
+
+    def prepare(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        own = example["image"].shape[:2]
+        return fit_image(example["image"], 0 if own == shape[:2] else shape[0], shape[2]), example["label"]
+
+    position = 0
+    try:
+        wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
+        with _quiet_tfds():
+            data = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
+        data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(256).prefetch(2)
+        for image, label in data.as_numpy_iterator():
+            images[position : position + len(label)], labels[position : position + len(label)] = image, label
+            position += len(label)
+        if position != count:
+            raise OSError(f"{position} examples instead of {count}")
+    except (tf.errors.OpError, OSError, ValueError) as error:
+        reason = str(getattr(error, "message", error)).splitlines()[0]
+        raise UserError(
+            f"{builder.name}: the split {split!r} in {builder.data_path} can't be read ({reason}). The files "
+            "are damaged or incomplete: remove that folder and prepare it again, or give another --data_dir."
+        ) from error
+    check_labels(builder, split, labels)
+    return Examples(images, labels)
+
+
+def check_labels(builder: tfds.core.DatasetBuilder, split: str, labels: np.ndarray) -> None:
+    """Refuses labels, int [N], with one beyond the classes, or below 0: TFDS stores an image without a label so.
+
+    Raises:
+        UserError: there is one; where labels are missing, lists the other splits.
+    """
+    if (labels < 0).any():
+        raise UserError(
+            f"{builder.name}: the split {split!r} has images without a label; "
+            f"choose another of {', '.join(builder.info.splits)} with --config.split=NAME."
+        )
+    label = builder.info.features["label"]
+    if isinstance(label, tfds.features.ClassLabel) and labels.max() >= label.num_classes:
+        raise UserError(
+            f"{builder.name}: the split {split!r} in {builder.data_path} has an image of class {labels.max()}, but "
+            f"there are {label.num_classes}, from 0. The files are damaged or of another version: prepare them again."
+        )
+
+
+def class_names(builder: tfds.core.DatasetBuilder, ids: np.ndarray) -> tuple[str, ...]:
+    """The names of the classes with these ids, or the ids where there are no names."""
+    label = builder.info.features["label"]
+    if isinstance(label, tfds.features.ClassLabel):
+        return tuple(label.int2str(int(number)) for number in ids)
+    return tuple(str(number) for number in ids)

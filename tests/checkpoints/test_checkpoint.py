@@ -1,0 +1,163 @@
+"""The files of checkpoints: written whole or not at all, checked, kept in number, fallen back on."""
+
+import errno
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+import metaaug_tf as ma
+from metaaug_tf.checkpoints import folder as checkpoint_folder
+from metaaug_tf.checkpoints.folder import CheckpointFolder, Position, Saved, read_checkpoint
+
+ARRAYS = {"model/00000": np.arange(6, dtype=np.float32).reshape(2, 3), "model/00001": np.array(7, np.int64)}
+
+
+def write(folder, *positions):
+    for epoch, step in positions:
+        arrays = {**ARRAYS, "model/00001": np.array(epoch * 100 + step)}
+        folder.write(Saved(Position(epoch, step), arrays, {"digest": "d"}))
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    assert folder.newest_whole() is None
+    write(folder, (1, 12))
+    saved = folder.newest_whole()
+    assert saved.position == Position(1, 12) and saved.facts["digest"] == "d"
+    assert int(saved.tensors["model/00001"]) == 112
+    np.testing.assert_array_equal(saved.tensors["model/00000"], ARRAYS["model/00000"])
+    assert saved.tensors["model/00000"].dtype == np.float32
+
+
+def test_the_checksums_are_those_of_sha256sum(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 3))
+    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / folder.names()[0], capture_output=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_newest_are_kept_by_position(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep=2)
+    write(folder, (0, 9), (0, 10), (1, 0), (10, 0), (11, 5))
+    assert [read_checkpoint(tmp_path / name).position for name in folder.names()] == [Position(11, 5), Position(10, 0)]
+
+
+def damage_truncated(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_empty(path):
+    path.write_bytes(b"")
+
+
+def damage_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(bytes(content))
+
+
+def damage_absent(path):
+    path.unlink()
+
+
+DAMAGES = [damage_truncated, damage_empty, damage_bit, damage_absent]
+FILES = ["tensors.npz", "checkpoint.json", "SHA256SUMS"]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path, damage, file):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 5), (1, 0))
+    damage(tmp_path / Position(1, 0).folder_name / file)
+    with pytest.warns(UserWarning, match="000001-000000000 is damaged .*falling back.*000000-000000005"):
+        assert folder.newest_whole().position == Position(0, 5)
+
+
+def test_every_single_flipped_bit_of_the_sums_and_facts_is_noticed_or_harmless(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 5), (1, 0))
+    for file in FILES[1:]:
+        path = tmp_path / Position(1, 0).folder_name / file
+        whole = path.read_bytes()
+        for bit in range(8 * len(whole)):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(bytes(flipped))
+            try:
+                saved = read_checkpoint(path.parent)
+            except checkpoint_folder._Damaged:
+                continue
+            assert file == "SHA256SUMS" and saved.facts["digest"] == "d" and int(saved.tensors["model/00001"]) == 100
+        path.write_bytes(whole)
+
+
+def test_where_all_are_damaged_nothing_starts_from_scratch(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 5), (1, 0))
+    for name in folder.names():
+        damage_truncated(tmp_path / name / "tensors.npz")
+    with pytest.raises(ma.UserError, match="no checkpoint can be restored(.|\n)*choose another --workdir"):
+        folder.newest_whole()
+
+
+def test_a_damaged_one_is_replaced_when_training_comes_by_again(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 5), (1, 0), (1, 4))
+    damage_empty(tmp_path / Position(1, 0).folder_name / "tensors.npz")
+    damage_empty(tmp_path / Position(1, 4).folder_name / "tensors.npz")
+    write(folder, (1, 0))
+    assert folder.names() == [Position(1, 0).folder_name, Position(0, 5).folder_name]
+    assert folder.newest_whole().position == Position(1, 0)
+
+
+def test_a_half_written_one_is_not_seen_and_goes_away(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 5))
+    part = tmp_path / ".000001-000000000.part"
+    part.mkdir()
+    (part / "tensors.npz").write_bytes(b"half")
+    assert folder.newest_whole().position == Position(0, 5)
+    write(folder, (2, 0))
+    assert not part.exists()
+
+
+def no_space(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("place", ["savez", "_write_durably", "_to_disk", "_sync_folder"])
+def test_on_a_full_disk_the_newest_before_stays(tmp_path, monkeypatch, place):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 1), (0, 2), (0, 3))
+    monkeypatch.setattr(checkpoint_folder.np if place == "savez" else checkpoint_folder, place, no_space)
+    with pytest.raises(OSError, match="No space"):
+        write(folder, (0, 4))
+    monkeypatch.undo()
+    assert Position(0, 3).folder_name in folder.names()
+    assert not list(tmp_path.glob(".*.part"))
+    assert folder.newest_whole().position in (Position(0, 3), Position(0, 4))
+
+
+def test_on_a_full_disk_older_ones_make_room(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 1), (0, 2), (0, 3))
+    whole = np.savez
+
+    def savez(*args, **arrays):
+        if len(folder.names()) > 1:
+            no_space()
+        whole(*args, **arrays)
+
+    monkeypatch.setattr(np, "savez", savez)
+    write(folder, (0, 4))
+    assert folder.names() == [Position(0, 4).folder_name, Position(0, 3).folder_name]
+
+
+def test_facts_are_json(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.write(Saved(Position(0, 1), ARRAYS, {"best": np.float32(0.1)}))
+    facts = json.loads((tmp_path / folder.names()[0] / "checkpoint.json").read_text())
+    assert facts["best"] == float(np.float32(0.1)) and (facts["epoch"], facts["step"]) == (0, 1)

@@ -1,0 +1,168 @@
+"""Going on at the very step gives what an uninterrupted run gives, to the last bit: weights, table, metrics."""
+
+import helpers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, results, train
+
+import metaaug_tf as ma
+from metaaug_tf.callbacks.run_logs import read_rows
+from metaaug_tf.checkpoints import model_state
+from metaaug_tf.checkpoints.folder import CheckpointFolder
+from metaaug_tf.checkpoints.model_state import read_state
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    return results(folder, train(folder, minutes=10.0))
+
+
+@pytest.mark.parametrize("lives", [[4], [3, 1, 5]], ids=str)
+def test_killed_runs_end_as_the_uninterrupted_one(tmp_path, straight, lives):
+    for steps in lives:
+        with pytest.raises(Killed):
+            train(tmp_path, kill_after=steps)
+    model = train(tmp_path)
+    assert int(model.optimizer.iterations.numpy()) == STEPS * EPOCHS
+    assert_same(straight, results(tmp_path, model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_compiled_runs_with_the_learned_policy_end_as_the_uninterrupted_one(tmp_path, jit_compile):
+    settings = {"policy": "metaaugment", "jit_compile": jit_compile}
+    wanted = results(tmp_path / "straight", train(tmp_path / "straight", **settings))
+    for steps in (3, 1, 5):
+        with pytest.raises(Killed):
+            train(tmp_path / "broken", kill_after=steps, **settings)
+    assert_same(wanted, results(tmp_path / "broken", train(tmp_path / "broken", **settings)))
+
+
+def test_without_a_checkpoint_in_the_epoch_it_starts_at_the_epoch(tmp_path, straight):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=STEPS + 3, minutes=10.0)
+    assert_same(straight, results(tmp_path, train(tmp_path, minutes=10.0)))
+
+
+def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(tmp_path, straight):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=7)
+    newest = max((tmp_path / "checkpoints").iterdir()) / "tensors.npz"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="falling back"):
+        model = train(tmp_path)
+    assert_same(straight, results(tmp_path, model))
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, straight):
+    train(tmp_path)
+    assert_same(straight, results(tmp_path, train(tmp_path)))
+
+
+def test_time_of_the_lives_of_an_epoch_is_added_up(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=3)
+    saved = CheckpointFolder(tmp_path / "checkpoints").newest_whole()
+    spent = saved.facts["callbacks"][1]["state"]["spent"]["seconds"]
+    train(tmp_path)
+    assert 0 < spent < read_rows(tmp_path / "metrics.jsonl")[0]["seconds"]
+
+
+def test_dropout_and_batch_norm_are_part_of_the_state():
+    model = make_model()
+    names = {id(variable): name for name, variable in model_state._named_variables(model).items()}
+    seeds = [variable for variable in model.task.non_trainable_variables if "seed" in variable.path]
+    moving = [variable for variable in model.task.non_trainable_variables if "moving" in variable.path]
+    assert len(seeds) == 2 and len(moving) == 4
+    before = read_state(model)
+    model.train_step(helpers.random_batch())
+    after = read_state(model)
+    for variable in (*seeds, *moving):
+        assert not np.array_equal(before[names[id(variable)]], after[names[id(variable)]]), variable.path
+
+
+def early_stopping():
+    # The least change asked for is never met, so that the patience of two epochs ends training after the third.
+    return keras.callbacks.EarlyStopping("val_loss", patience=2, min_delta=1e3, restore_best_weights=True)
+
+
+def plateau():
+    return keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=1e3)
+
+
+@pytest.mark.long
+def test_keras_callbacks_go_on_from_their_state(tmp_path):
+    def run(folder, lives):
+        for steps in [*lives, 0]:
+            callbacks = [
+                early_stopping(),
+                plateau(),
+                keras.callbacks.ModelCheckpoint(str(folder / "best.weights.h5"), "val_loss", save_best_only=True,
+                                                save_weights_only=True),
+            ]  # fmt: skip
+            if steps:
+                with pytest.raises(Killed):
+                    train(folder, kill_after=steps, callbacks=callbacks)
+        return train(folder, callbacks=callbacks), callbacks
+
+    model, callbacks = run(tmp_path / "straight", [])
+    wanted = results(tmp_path / "straight", model)
+    model, resumed = run(tmp_path / "broken", [3, 4])
+    found = results(tmp_path / "broken", model)
+    assert_same(wanted, found)
+    assert wanted[1][-1]["learning_rate"] < 0.01, "the plateau was seen"
+    for one, other in zip(callbacks, resumed, strict=True):
+        for name in ("wait", "best", "best_epoch", "cooldown_counter"):
+            assert getattr(one, name, None) == getattr(other, name, None), name
+
+
+REFUSED = [
+    (lambda folder: keras.callbacks.BackupAndRestore(str(folder)), "BackupAndRestore"),
+    (lambda folder: keras.callbacks.CSVLogger(str(folder / "log.csv")), "append=True"),
+    (lambda folder: keras.callbacks.ModelCheckpoint(str(folder / "m.keras"), save_freq=3), "save_freq"),
+    (lambda folder: keras.callbacks.SwapEMAWeights(), "SwapEMAWeights"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_callbacks_that_can_not_go_on_are_refused_by_name(tmp_path, make, message):
+    with pytest.raises(ma.UserError, match=message):
+        train(tmp_path, callbacks=[make(tmp_path)])
+
+
+def test_other_callbacks_than_before_are_refused(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=2)
+    with pytest.raises(ma.UserError, match="EarlyStopping"):
+        train(tmp_path, callbacks=[early_stopping()])
+
+
+def test_an_optimizer_with_moving_averages_is_refused(tmp_path):
+    with pytest.raises(ma.UserError, match="use_ema"):
+        train(tmp_path, optimizer=keras.optimizers.SGD(0.1, use_ema=True))
+
+
+def test_a_checkpoint_of_another_model_or_optimizer_is_refused(tmp_path):
+    ma.Checkpoints(make_model(), tmp_path / "checkpoints").save()
+    with pytest.raises(ma.UserError, match="another model or optimizer"):
+        train(tmp_path, policy_optimizer="sgd")
+
+
+def test_bfloat16_variables_come_back(tmp_path):
+    def make():
+        model = ma.MetaAugment(helpers.tiny_task(dtype="bfloat16"))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", "adam", loss=loss, jit_compile=False)
+        return model
+
+    model = make()
+    assert any(variable.dtype == "bfloat16" for variable in model.variables)
+    model.trainable_variables[0].assign(tf.ones_like(model.trainable_variables[0]) * 0.3)
+    ma.Checkpoints(model, tmp_path).save()
+    other = make()
+    assert ma.Checkpoints(other, tmp_path).restore()
+    for name, array in read_state(model).items():
+        np.testing.assert_array_equal(array, read_state(other)[name])

@@ -1,0 +1,257 @@
+"""Data sources: the registry, folders of images, and TFDS datasets (real ones where they are at hand)."""
+
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from data_settings import FOLDER, PREPARED, SETTINGS, needs_cifar10, needs_omniglot, write_images
+from PIL import Image
+
+from metaaug_tf.data.sources import glyphs, load_dataset
+from metaaug_tf.data.sources import tfds as tfds_source
+from metaaug_tf.data.sources.images import check_memory, fit_image
+from metaaug_tf.errors import UserError
+from metaaug_tf.signals import Stopped
+
+
+def as_set(images):
+    return {image.tobytes() for image in images}
+
+
+# Registry and images
+
+
+def test_glyphs_through_the_registry():
+    few = {"train_per_class": 5, "validation_per_class": 2, "test_per_class": 3}
+    data = load_dataset(SETTINGS | few, None)
+    classes = len(data.class_names)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [
+        3 * classes,
+        2 * classes,
+        3 * classes,
+    ]
+    assert data.train.images.shape[1:] == (32, 32, 3) and data.train.images.dtype == np.uint8
+    assert data.families == glyphs.glyph_families()
+    assert not as_set(data.train.images) & (as_set(data.test.images) | as_set(data.validation.images))
+    grey = load_dataset(SETTINGS | few | {"channels": 1, "image_size": 16}, None)
+    assert grey.test.images.shape == (3 * classes, 16, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": 2}, "channels=2: must be 1"),
+        ({"image_size": -1}, "image_size=-1: must be 0 or more"),
+        ({"test_fraction": 1.0}, "test_fraction=1.0: must be between"),
+        ({"validation_fraction": 1.5}, "validation_fraction=1.5: must be"),
+        ({"split": "train"}, "'glyphs' has no named splits"),
+        ({"validation_examples": 5, "validation_per_class": 1}, "exclude each other"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        load_dataset(SETTINGS | change, None)
+
+
+def test_shrinking_averages_by_area_and_rounds_to_nearest():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:2, :2] = [[[10], [11]], [[11], [11]]]  # mean 10.75
+    assert fit_image(image, 2, 3).numpy()[..., 0].tolist() == [[11, 0], [0, 0]]
+    striped = np.tile(np.array([0, 255, 255], np.uint8)[None, :, None], (6, 2, 1))  # 6 x 6, 1.5 pixels per pixel
+    assert fit_image(striped, 4, 1).numpy()[0, :, 0].tolist() == [85, 255, 85, 255]
+
+
+def test_enlarging_is_bilinear_and_own_size_is_untouched():
+    image = np.array([[[0], [100]]], np.uint8)
+    assert fit_image(image, 4, 1).numpy()[0, :, 0].tolist() == [0, 25, 75, 100]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3), np.uint8)
+    assert np.array_equal(fit_image(pixels, 5, 3), pixels)
+
+
+def test_channels_are_weighed_or_repeated():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    pillow = np.asarray(Image.fromarray(pixels).convert("L"), int)
+    assert np.abs(fit_image(pixels, 0, 1).numpy()[..., 0].astype(int) - pillow).max() <= 1
+    grey = pixels[..., :1]
+    assert np.array_equal(fit_image(grey, 0, 3), np.repeat(grey, 3, -1))
+    assert np.array_equal(fit_image(np.repeat(grey, 3, -1), 0, 1), grey)
+
+
+def test_too_many_images_for_memory_are_refused():
+    check_memory(60_000, 32, 32, 3)
+    with pytest.raises(UserError, match="180 GiB"):
+        check_memory(1_281_167, 224, 224, 3)
+
+
+# Folder
+
+
+def test_folder_with_train_and_test_is_read_exactly(tmp_path):
+    train = write_images(tmp_path / "train", ["cat", "ant"], 6, ending="PNG")
+    test = write_images(tmp_path / "test", ["ant", "cat"], 2, seed=1)
+    (tmp_path / "train" / "cat" / ".hidden.png").write_bytes(b"not an image")
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
+    (tmp_path / "train" / ".cache").mkdir()
+    data = load_dataset(FOLDER | {"validation_per_class": 2}, str(tmp_path))
+    assert data.class_names == ("ant", "cat") and data.skipped == 0 and data.families is None
+    for part, files in ((data.test, test), (data.train, train), (data.validation, train)):
+        names = {pixels.tobytes(): path.parent.name for path, pixels in files.items()}
+        assert [names[image.tobytes()] for image in part.images] == [data.class_names[k] for k in part.labels]
+    assert not as_set(data.train.images) & as_set(data.validation.images)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [8, 4, 4]
+
+
+@pytest.mark.parametrize("inside", ["", "train"])
+def test_folder_without_test_is_cut(tmp_path, inside):
+    written = write_images(tmp_path / inside, ["a", "b", "c"], 10)
+    data = load_dataset(FOLDER | {"validation_fraction": 0.25}, str(tmp_path))
+    assert [np.bincount(part.labels).tolist() for part in (data.train, data.validation, data.test)] == [
+        [6, 6, 6],
+        [2, 2, 2],
+        [2, 2, 2],
+    ]
+    assert as_set(np.concatenate([data.train.images, data.validation.images, data.test.images])) == as_set(
+        written.values()
+    )
+
+
+def test_jpeg_of_any_ending_grey_and_alpha(tmp_path):
+    write_images(tmp_path, ["a"], 3, ending="jpg")
+    write_images(tmp_path, ["b"], 3, ending="JPEG")
+    Image.fromarray(np.full((8, 8), 77, np.uint8)).save(tmp_path / "a" / "grey.png")
+    Image.fromarray(np.full((8, 8, 4), 33, np.uint8)).save(tmp_path / "b" / "alpha.png")
+    data = load_dataset(FOLDER | {"test_per_class": 1}, str(tmp_path))
+    images = np.concatenate([data.train.images, data.test.images])
+    assert images.shape == (8, 8, 8, 3)
+    assert {33, 77} <= {int(image[0, 0, 0]) for image in images if np.ptp(image) == 0}
+
+
+def test_corrupt_images_are_named_or_skipped_and_counted(tmp_path):
+    write_images(tmp_path, ["a", "b"], 5)
+    whole = (tmp_path / "a" / "0.png").read_bytes()
+    (tmp_path / "a" / "0.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "b" / "3.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a.0\.png is not a readable .*skip_corrupt"):
+        load_dataset(FOLDER, str(tmp_path))
+    data = load_dataset(FOLDER | {"skip_corrupt": True}, str(tmp_path))
+    assert data.skipped == 2 and len(data.train) + len(data.test) == 8
+    for k in range(5):
+        (tmp_path / "a" / f"{k}.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="class 'a' has too few images"):
+        load_dataset(FOLDER | {"skip_corrupt": True}, str(tmp_path))
+
+
+def test_sizes_must_agree_unless_resized(tmp_path):
+    write_images(tmp_path, ["a"], 4, size=8)
+    write_images(tmp_path, ["b"], 4, size=12)
+    with pytest.raises(UserError, match=r"differ in size: .*\(8, 8\).*\(12, 12\).*image_size"):
+        load_dataset(FOLDER, str(tmp_path))
+    assert load_dataset(FOLDER | {"image_size": 10}, str(tmp_path)).train.images.shape[1:] == (10, 10, 3)
+    write_images(tmp_path / "both" / "train", ["a", "b"], 2, size=8)
+    write_images(tmp_path / "both" / "test", ["a", "b"], 2, size=9)
+    with pytest.raises(UserError, match=r"train and test of .* differ in size"):
+        load_dataset(FOLDER, str(tmp_path / "both"))
+
+
+def test_layouts_that_cannot_be_used(tmp_path):
+    with pytest.raises(UserError, match="needs --data_dir"):
+        load_dataset(FOLDER, None)
+    with pytest.raises(UserError, match=r"nowhere doesn't exist; it should hold train/CLASS"):
+        load_dataset(FOLDER, str(tmp_path / "nowhere"))
+    write_images(tmp_path / "one", ["a"], 3)
+    with pytest.raises(UserError, match=r"1 class folder\(s\) found, at least 2"):
+        load_dataset(FOLDER, str(tmp_path / "one"))
+    with pytest.raises(UserError, match="is not a folder"):
+        load_dataset(FOLDER, str(tmp_path / "one" / "a" / "0.png"))
+    (tmp_path / "one" / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no \.png.* in the class folder\(s\) 'empty'"):
+        load_dataset(FOLDER, str(tmp_path / "one"))
+    write_images(tmp_path / "two" / "train", ["a", "b", "c"], 3)
+    write_images(tmp_path / "two" / "test", ["a", "b", "d"], 3)
+    with pytest.raises(UserError, match=r"same classes; found 'c' only in train, 'd' only in test"):
+        load_dataset(FOLDER, str(tmp_path / "two"))
+    with pytest.raises(UserError, match=r"'a' has too few images .* 2 there, 9 wanted"):
+        load_dataset(FOLDER | {"train_per_class": 9}, str(tmp_path / "two" / "train"))
+
+
+# TFDS
+
+
+def test_sparse_ids_become_class_numbers():
+    ids = np.array([107, 108, 250, 707])
+    numbers = tfds_source.to_class_numbers(np.array([250, 707, 107, 250]), ids)
+    assert numbers.tolist() == [2, 3, 0, 2] and numbers.dtype == np.int32
+
+
+def test_unknown_dataset_lists_the_nearest():
+    for name, near in (("omniglott", "omniglot"), ("glyph", "glyphs"), ("cifar-10", "cifar10")):
+        with pytest.raises(UserError, match=rf"--dataset={name} is not known; nearest: .*\b{near}\b"):
+            load_dataset(SETTINGS | {"dataset": name}, None)
+    with pytest.raises(UserError, match="BuilderConfig nothing not found"):
+        load_dataset(SETTINGS | {"dataset": "cifar10/nothing"}, None)
+
+
+def test_no_data_and_no_network_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise tfds_source.requests.ConnectionError("unreachable")
+
+    monkeypatch.setattr(tfds_source.requests, "head", unreachable)
+    with pytest.raises(UserError, match=r"(?s)mnist is not prepared in .*no network.*--data_dir.*tfds build mnist"):
+        load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_stop_while_data_download_is_no_failed_download(tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(tfds_source.requests, "head", stopped)
+    with pytest.raises(Stopped):
+        load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
+
+
+@needs_omniglot
+def test_omniglot_protocol_on_the_real_characters():
+    rules = {"dataset": "omniglot", "split": "small1", "image_size": 32}
+    rules |= {"train_per_class": 15, "validation_per_class": 2, "test_per_class": 5}
+    data = load_dataset(SETTINGS | rules, str(PREPARED))
+    assert len(data.class_names) == 136 and data.class_names[0] == "Balinese_0"
+    for part, count in ((data.train, 13), (data.validation, 2), (data.test, 5)):
+        assert (np.bincount(part.labels, minlength=136) == count).all()
+        assert part.images.shape == (136 * count, 32, 32, 3)
+    assert data.train.images.max() == 255 and data.train.images.mean() > 200  # ink on white paper
+
+
+@needs_omniglot
+def test_missing_splits_name_those_that_exist():
+    for split in ("", "train", "small1["):
+        with pytest.raises(UserError, match=r"has no split '.*', only small1\. .*--config\.split=small1"):
+            load_dataset(SETTINGS | {"dataset": "omniglot", "split": split}, str(PREPARED))
+    rules = {"dataset": "omniglot", "split": "small1", "train_per_class": 18, "test_per_class": 5}
+    with pytest.raises(UserError, match=r"'Balinese_0' has too few images .* 20 there, 23 wanted"):
+        load_dataset(SETTINGS | rules, str(PREPARED))
+
+
+@needs_omniglot
+def test_a_damaged_tfds_file_is_named(tmp_path):
+    shutil.copytree(PREPARED / "omniglot", tmp_path / "omniglot")
+    record = next(tmp_path.rglob("*.tfrecord*"))
+    content = bytearray(record.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    record.write_bytes(content)
+    with pytest.raises(UserError, match=r"omniglot: the split 'small1' in .* can't be read"):
+        load_dataset(SETTINGS | {"dataset": "omniglot", "split": "small1"}, str(tmp_path))
+    record.unlink()
+    with pytest.raises(UserError, match="can't be read"):
+        load_dataset(SETTINGS | {"dataset": "omniglot", "split": "small1"}, str(tmp_path))
+
+
+@needs_cifar10
+def test_cifar10_part_and_its_memory_bound():
+    rules = {"dataset": "cifar10", "split": "train[:1%]", "validation_examples": 50, "channels": 1}
+    data = load_dataset(SETTINGS | rules, str(PREPARED))
+    assert len(data.test) == 100 and len(data.validation) == 50 and len(data.train) == 350
+    assert data.class_names[:2] == ("airplane", "automobile")
+    with pytest.raises(UserError, match="60000 images of 400 x 400 x 3 take 27 GiB"):
+        load_dataset(SETTINGS | {"dataset": "cifar10", "image_size": 400}, str(PREPARED))

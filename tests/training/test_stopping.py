@@ -1,0 +1,129 @@
+"""One owner per workdir, and signals: the first stops after the step, the second at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import resumable_runs as resume
+
+import metaaug_tf as ma
+from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
+from metaaug_tf.run_folder import RunFolder, check_free
+from metaaug_tf.signals import Stopped, StopRequest
+from metaaug_tf.workers.workers import Workers
+
+CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
+
+
+def python(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+HOLD = """
+import sys, time, pathlib
+from metaaug_tf.run_folder import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_workdir_in_use_is_refused_until_its_owner_dies(tmp_path):
+    owner = python(HOLD, tmp_path)
+    try:
+        assert owner.stdout.readline() == "held\n"
+        with pytest.raises(ma.UserError, match=f"in use by another process .number {owner.pid}"):
+            check_free(tmp_path)
+        with pytest.raises(ma.UserError, match="in use"), RunFolder(tmp_path).opened_for(CONFIG):
+            pass
+        assert not RunFolder(tmp_path).config.exists()
+    finally:
+        owner.kill()
+        owner.communicate()
+    with RunFolder(tmp_path).opened_for(CONFIG):
+        assert RunFolder(tmp_path).read_config() == CONFIG
+
+
+def test_checking_makes_no_file(tmp_path):
+    check_free(tmp_path)
+    check_free(tmp_path / "absent")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_noted_and_handlers_come_back(number, code, capfd):
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        Workers().check_stop(stop)
+        os.kill(os.getpid(), number)
+        for _ in range(500):
+            if stop.number is not None:
+                break
+            time.sleep(0.01)
+        with pytest.raises(Stopped) as stopped:
+            Workers().check_stop(stop)
+    assert stopped.value.exit_code == code and signal.getsignal(number) is before
+    assert "again stops at once" in capfd.readouterr().err
+
+
+BUSY = """
+import hashlib
+from metaaug_tf.signals import StopRequest
+with StopRequest():
+    print("busy", flush=True)
+    # Half an hour in one call that lets go of Python's lock, as a long step of TensorFlow. More rounds than an int
+    # holds are refused at once, and the block is left before the signals come.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+@pytest.fixture
+def busy():
+    process = python(BUSY)
+    assert process.stdout.readline() == "busy\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_the_second_signal_stops_at_once_in_the_middle_of_a_long_call(busy):
+    busy.send_signal(signal.SIGINT)
+    assert "again stops at once" in busy.stderr.readline() + busy.stderr.readline()
+    assert busy.poll() is None
+    busy.send_signal(signal.SIGINT)
+    assert busy.wait(timeout=60) == 130
+
+
+def test_the_second_signal_also_stops_what_has_no_terminal_any_more(busy):
+    busy.stderr.close()
+    busy.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while busy.poll() is None and time.monotonic() < deadline:  # the first is noted when the second comes
+        time.sleep(0.2)
+        busy.send_signal(signal.SIGTERM)
+    assert busy.returncode == 143
+
+
+class SignalAt(resume.KillAt):
+    """Sends the signal in the middle of a step."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Not here."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("steps", "position"), [(2, Position(0, 2)), (resume.STEPS, Position(1, 0))])
+def test_a_signal_in_a_step_ends_training_after_it_with_a_checkpoint(tmp_path, steps, position):
+    with StopRequest() as stop, pytest.raises(Stopped):
+        resume.train(tmp_path, minutes=10.0, callbacks=[SignalAt(steps)], stop=stop)
+    assert CheckpointFolder(tmp_path / "checkpoints").newest_whole().position == position
