@@ -11,7 +11,7 @@ from pathlib import Path
 
 from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.checkpoints.callback import Checkpoints
-from metaaug_tf.config import config_for
+from metaaug_tf.config import Config, config_for
 from metaaug_tf.training.build import build_model
 
 
@@ -35,7 +35,7 @@ def main():
     arguments = parser.parse_args()
     config = config_for(arguments.dataset).to_dict()
     size = config["image_size"]
-    model = build_model(config, arguments.classes, (size, size, config["channels"]), 10)
+    model = build_model(Config.of(config), arguments.classes, (size, size, config["channels"]), 10)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(model, Path(folder))
         written = seconds_of(checkpoints.save, arguments.rounds)

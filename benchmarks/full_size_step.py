@@ -18,7 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 import metaaug_tf as ma
-from metaaug_tf.config import NETWORKS, config_for
+from metaaug_tf.config import Config, config_for
+from metaaug_tf.tasks.registry import NETWORKS
 from metaaug_tf.training.build import build_model
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet2012": 1000}
@@ -50,7 +51,7 @@ def measure(network, dataset, batch, method):
     config = {**config_for(dataset).to_dict(), "model": network, "meta_gradient": method}
     config |= {"warmup_epochs": 0, "policy_warmup_fraction": 0.0, "weight_decay": 0.0}  # only gradients change anything
     classes, size = CLASSES[dataset], config["image_size"]
-    model, building = timed(lambda: build_model(config, classes, (size, size, 3), 2))
+    model, building = timed(lambda: build_model(Config.of(config), classes, (size, size, 3), 2))
     sets = (random_examples(2 * batch, size, classes, seed) for seed in range(2))
     data = ma.training_dataset(*sets, model.sampler, batch_size=batch, validation_batch_size=batch)
     batches, step = iter(data), model.make_train_function()

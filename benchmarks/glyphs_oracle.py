@@ -24,13 +24,13 @@ from accuracy import add_row, print_table, read_rows
 from calibration import best_factor
 from harm import RUINS
 
-from metaaug_tf.augmentation.augment import augmentation_from
-from metaaug_tf.config import config_for
+from metaaug_tf.config import Config, config_for
 from metaaug_tf.data.evaluation_dataset import evaluation_dataset
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.data.sources.glyphs import glyph_families
 from metaaug_tf.data.training_dataset import training_dataset
 from metaaug_tf.ops.table import OPERATIONS, TABLE
+from metaaug_tf.settings import Augmentation
 from metaaug_tf.training.build import build_model
 
 STRONG_MAGNITUDE = 4.0
@@ -58,7 +58,9 @@ def run(name, seed):
     config = config_for("glyphs")
     config.update(seed=seed, policy="uniform", train_on_validation=NAMES[name])
     data = load_dataset(config, None)
-    model = build_model(config, len(data.class_names), data.train.image_shape, len(data.train) // config.batch_size)
+    model = build_model(
+        Config.of(config), len(data.class_names), data.train.image_shape, len(data.train) // config.batch_size
+    )
     batches = training_dataset(
         data.train,
         data.validation,
@@ -66,7 +68,7 @@ def run(name, seed):
         batch_size=config.batch_size,
         validation_batch_size=config.validation_batch_size,
         seed=seed,
-        augmentation=augmentation_from(config),
+        augmentation=Augmentation.of(config),
     )
     started, cpu_started = time.monotonic(), time.process_time()
     model.fit(batches.map(weighted), epochs=config.epochs, verbose=0)

@@ -27,10 +27,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import metaaug_tf as ma
-from metaaug_tf.augmentation.augment import augmentation_from
 from metaaug_tf.config import config_for
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.data.sources import tfds_streamed as stream_source
+from metaaug_tf.settings import Augmentation
 
 WIDTH, HEIGHT, CLASSES = 500, 375, 1000
 DISTINCT, VALIDATION = 128, 64
@@ -113,7 +113,7 @@ def stages(data, config, batch, service):
             ma.PairSampler(),
             batch_size=batch,
             validation_batch_size=batch,
-            augmentation=augmentation_from({**config, **changes}),
+            augmentation=Augmentation.of({**config, **changes}),
             data_service=changes.get("data_service", ""),
         )
 

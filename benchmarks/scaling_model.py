@@ -59,12 +59,13 @@ class Network:
 
 def networks():
     """ResNet-50 at 224 pixels and WRN-28-10 at 32, counted from their layers."""
-    from metaaug_tf.tasks.registry import NETWORKS
+    from metaaug_tf.settings import NetworkSettings
+    from metaaug_tf.tasks.registry import build_task
 
     rows = [("resnet_50", 1000, (224, 224, 3), (64, 256)), ("wrn_28_10", 10, (32, 32, 3), (16, 128))]
     found = []
     for name, classes, shape, batches in rows:
-        model = NETWORKS[name]({}, classes, shape)
+        model = build_task(NetworkSettings(model=name), classes, shape)
         trained = sum(int(variable.value.shape.num_elements()) for variable in model.trainable_variables)
         found.append(Network(name, trained, forward_flops(model), batches))
     return found

@@ -27,9 +27,10 @@ def export_untrained(folder):
     import metaaug_tf as ma
     from metaaug_tf.config import config_for
     from metaaug_tf.export.task import export_task
+    from metaaug_tf.settings import NetworkSettings
     from metaaug_tf.tasks.registry import build_task
 
-    task = build_task(config_for("glyphs").to_dict(), 24, (32, 32, 3))
+    task = build_task(NetworkSettings.of(config_for("glyphs")), 24, (32, 32, 3))
     export_task(ma.MetaAugment(task), folder, [str(number) for number in range(24)], "none")
     return folder
 

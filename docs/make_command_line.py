@@ -10,9 +10,8 @@ from pathlib import Path
 from absl import flags
 
 from metaaug_tf import main
-from metaaug_tf.config import RULES, config_for
+from metaaug_tf.config import settings_table
 from metaaug_tf.export.serve import make_parser
-from metaaug_tf.settings import MEANINGS
 
 PAGE = Path(__file__).parent / "command-line.md"
 TEXT = """# Command line
@@ -69,10 +68,11 @@ def flag_rows():
 
 def setting_rows():
     """Settings with their defaults, meanings and ranges, those that belong together beside each other."""
-    config = config_for("default")
-    for key, meaning in MEANINGS.items():
-        default = f"`{config[key]}`" if config[key] != "" else ""
-        yield f"`{key}`", default, meaning, RULES[key][1] if key in RULES else ""
+    for name, row in settings_table().items():
+        if name in main.OWN_FLAGS:
+            continue
+        default, rule = f"`{row.default}`" if row.default != "" else "", row.metadata["rule"]
+        yield f"`{name}`", default, row.metadata["meaning"], rule.words() if rule else ""
 
 
 def serve_rows():

@@ -23,7 +23,7 @@ _HOMES = {
     "meta_gradient": "metaaug_tf.meta.gradient",
     "meta_gradient_agreement": "metaaug_tf.meta.gradient",
     "Examples": "metaaug_tf.data.examples",
-    "Augmentation": "metaaug_tf.augmentation.augment",
+    "Augmentation": "metaaug_tf.settings",
     "training_dataset": "metaaug_tf.data.training_dataset",
     "training_batches": "metaaug_tf.data.training_batches",
     "evaluation_dataset": "metaaug_tf.data.evaluation_dataset",

@@ -12,15 +12,15 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from metaaug_tf.config import DISTRIBUTIONS, POLICIES, check_config, config_for
+from metaaug_tf.augmentation.policies import POLICIES
+from metaaug_tf.config import DISTRIBUTIONS, Config, check_config, config_for, settings_table
 from metaaug_tf.errors import UserError, WorkerLost
 from metaaug_tf.quiet import quiet_stderr
-from metaaug_tf.settings import MEANINGS
 from metaaug_tf.signals import Stopped
 
 MODES = ("train", "evaluate", "export", "report")
 USAGE_ERROR = 2
-WORKER_LOST = 75  # EX_TEMPFAIL of sysexits.h: the same again may do
+WORKER_LOST = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 # As --help lists them.
 OWN_FLAGS = (
     *("dataset", "data_dir", "workdir", "policy", "seed", "mode"),
@@ -41,7 +41,7 @@ def define_flags(dataset: str) -> None:
     )
     flags.DEFINE_string("data_dir", None, "Where the data are: the TFDS folder, or the folder of images.")
     flags.DEFINE_string("workdir", None, "The run's folder; by default runs/DATASET-POLICY-SEED.")
-    flags.DEFINE_enum("policy", None, POLICIES, "How training images are augmented; by default metaaugment.")
+    flags.DEFINE_enum("policy", None, list(POLICIES), "How training images are augmented; by default metaaugment.")
     flags.DEFINE_integer("seed", None, "Seed of every random choice; by default 0.", lower_bound=0)
     flags.DEFINE_enum(
         "distribution",
@@ -73,7 +73,7 @@ def define_flags(dataset: str) -> None:
     config_flags.DEFINE_config_dict("config", config_for(dataset), lock_config=True)
 
 
-def resolve_config() -> dict:
+def resolve_config() -> Config:
     """The config after all overrides, checked.
 
     Raises:
@@ -85,7 +85,7 @@ def resolve_config() -> dict:
         if FLAGS[key].value is not None:
             config[key] = FLAGS[key].value
     check_config(config)
-    return config
+    return Config.of(config)
 
 
 def dataset_in(arguments: Sequence[str]) -> str:
@@ -104,8 +104,10 @@ def parse() -> None:
     Raises:
         UserError: an unknown flag or setting, or a value of the wrong type.
     """
+    dataset = dataset_in(sys.argv[1:])
+    config_for(dataset)  # outside of the try: a fault in a config's own file is no unknown setting
     try:
-        define_flags(dataset_in(sys.argv[1:]))
+        define_flags(dataset)
         if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
             print(help_text())
             sys.exit(0)
@@ -124,6 +126,7 @@ def parse() -> None:
 def help_text() -> str:
     """What --help prints: the flags, then the settings with the defaults of the dataset named."""
     dataset = dataset_in(sys.argv[1:])
+    defaults = config_for(dataset)
     own = [FLAGS[name] for name in OWN_FLAGS]
     lines = [
         __doc__.splitlines()[0],
@@ -134,9 +137,9 @@ def help_text() -> str:
     lines += [f"  --{flag.name}  {flag.help}" for flag in own]
     lines += ["", f"Settings, --config.KEY=VALUE, with the defaults for --dataset={dataset}:"]
     lines += [
-        f"  {f'{key}={value}':38}  {MEANINGS[key]}"
-        for key, value in config_for(dataset).items()
-        if key not in ("dataset", "policy", "seed")
+        f"  {f'{name}={defaults[name]}':38}  {row.metadata['meaning']}"
+        for name, row in settings_table().items()
+        if name not in OWN_FLAGS
     ]
     return "\n".join(lines)
 
@@ -150,7 +153,8 @@ def run() -> None:
     config = resolve_config()
     if FLAGS.distribution != "none" and (FLAGS.mode != "train" or FLAGS.check_data or FLAGS.show_policy):
         raise UserError(f"--distribution={FLAGS.distribution} is for training; leave it out here")
-    workdir = Path(FLAGS.workdir or f"runs/{config['dataset']}-{config['policy']}-{config['seed']}")
+    dataset = config.data.dataset
+    workdir = Path(FLAGS.workdir or f"runs/{dataset}-{config.augmentation.policy}-{config.run.seed}")
     with quiet_stderr():
         import tensorflow as tf
 
@@ -163,14 +167,14 @@ def run() -> None:
     if FLAGS.check_data:
         from metaaug_tf.data.sources.check import check_data
 
-        name = f"contact_sheet_{config['dataset'].replace('/', '_').replace(':', '_')}.png"
-        print(check_data(config, FLAGS.data_dir, Path(FLAGS.workdir or "runs") / name))
+        name = f"contact_sheet_{dataset.replace('/', '_').replace(':', '_')}.png"
+        print(check_data(config.data, FLAGS.data_dir, Path(FLAGS.workdir or "runs") / name))
     elif FLAGS.show_policy:
         print(policy_text(Path(FLAGS.show_policy)))
     elif FLAGS.mode == "train":
-        workers = distribution.start(FLAGS.distribution, FLAGS.devices, config)
+        workers = distribution.start(FLAGS.distribution, FLAGS.devices, config.flat)
         signal.signal(signal.SIGTERM, _stop)  # TensorFlow has put its own handler in its place
-        train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None, workers)
+        train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None, workers, _command())
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)
     elif FLAGS.mode == "export":
@@ -195,10 +199,14 @@ def main() -> int:
         print(f"metaaug_tf: {error}", file=sys.stderr)
         return WORKER_LOST
     except (Stopped, KeyboardInterrupt) as stopped:
-        command = shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]])
-        print(f"\nmetaaug_tf: stopped; to go on:\n{command}", file=sys.stderr)
+        print(f"\nmetaaug_tf: stopped; to resume:\n{_command()}", file=sys.stderr)
         return stopped.exit_code if isinstance(stopped, Stopped) else 128 + signal.SIGINT
     return 0
+
+
+def _command() -> str:
+    """The command line as it was given."""
+    return shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]])
 
 
 def _stop(number: int, _) -> None:

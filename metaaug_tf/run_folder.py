@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from metaaug_tf.config import describe_difference
+from metaaug_tf.config import describe_difference, with_settings_of_before
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import ASIDE_PREFIX, read_json, write_json
 
@@ -112,7 +112,7 @@ class RunFolder:
             raise UserError(f"{self.config} can't be read: {error}") from error
         if not isinstance(config, dict):
             raise UserError(f"{self.config} can't be read: it is not a JSON object")
-        return config
+        return with_settings_of_before(config)
 
 
 @contextmanager

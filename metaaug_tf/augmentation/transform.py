@@ -5,11 +5,11 @@ Drawing is a pure function of (seed, epoch, index of the example); applying is m
 
 import tensorflow as tf
 
+from metaaug_tf.augmentation.policies import POLICIES
 from metaaug_tf.augmentation.random import TRANSFORMATION_STREAM, uniform_per_example
 from metaaug_tf.ops import MAX_MAGNITUDE, OPERATIONS, TABLE
-from metaaug_tf.ops.validation import check_magnitudes, check_pairs
+from metaaug_tf.ops.validation import check_magnitudes, check_pairs, check_probabilities
 
-POLICIES = ("metaaugment", "uniform", "randaugment", "trivialaugment", "none")
 NUM_OPERATIONS = len(OPERATIONS)
 EMBEDDING_SIZE = 2 * NUM_OPERATIONS
 IDENTITY = OPERATIONS.index("Identity")
@@ -22,20 +22,13 @@ def draw_transformations(
 
     The result for an example depends on (seed, epoch, index) alone: not on the batch, the threads or the replica.
 
-    - "metaaugment": the pair from `probabilities`, magnitudes uniform in [0, 10).
-    - "uniform": the same with equal probabilities; equal ones in "metaaugment" give the same draws.
-    - "randaugment": two operations uniform and independent, both magnitudes `randaugment_magnitude` (Cubuk et al.,
-      arXiv 1909.13719, N = 2).
-    - "trivialaugment": one operation uniform, its magnitude uniform in [0, 10), then Identity (Mueller and Hutter,
-      arXiv 2103.10158).
-    - "none": Identity twice.
-
+    How each policy draws is its row in policies.py. "uniform" draws what "metaaugment" does from equal probabilities.
     The sign of a signed operation is minus with probability 1/2.
 
     Args:
-        policy: one of the five names above.
-        probabilities: [14, 14] float32, rows the first operation, not negative, normalised here; None unless the policy
-            is "metaaugment".
+        policy: a name in policies.POLICIES.
+        probabilities: [14, 14] float32, rows the first operation, not negative, normalised here; None where the
+            policy does not learn.
         seed: scalar int, the seed of the run.
         epoch: scalar int from 0.
         indices: [B] int64 from 0 to 2**32 - 1, the position of each example in its dataset.
@@ -49,20 +42,18 @@ def draw_transformations(
             tf.errors.InvalidArgumentError for probabilities only known when a graph runs.
     """
     if policy not in POLICIES:
-        raise ValueError(f"unknown policy {policy!r}; allowed: {', '.join(POLICIES)}")
+        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
     if not 0 <= randaugment_magnitude <= MAX_MAGNITUDE:
-        raise ValueError(f"randaugment_magnitude must be in [0, 10], got {randaugment_magnitude}")
-    if policy != "metaaugment":
-        probabilities = tf.ones([NUM_OPERATIONS, NUM_OPERATIONS])
-    cumulative = tf.cumsum(tf.reshape(_checked_probabilities(probabilities), [-1]))
+        raise ValueError(f"randaugment_magnitude must be from 0 to 10, got {randaugment_magnitude}")
+    row = POLICIES[policy]
+    table = check_probabilities(probabilities if row.learns else tf.ones([NUM_OPERATIONS, NUM_OPERATIONS]))
     # One row of five numbers in [0, 1) per example: the pair, two magnitudes, two signs.
     uniform = uniform_per_example(TRANSFORMATION_STREAM, seed, epoch, indices, 5)
-    pairs = _draw_pairs(cumulative, uniform[:, 0])
+    pairs = _draw_pairs(tf.cumsum(tf.reshape(table, [-1])), uniform[:, 0])
+    pairs = tf.where([place < row.operations for place in range(2)], pairs, IDENTITY)
     magnitudes = MAX_MAGNITUDE * uniform[:, 1:3]
-    if policy == "randaugment":
+    if row.fixed_magnitude:
         magnitudes = tf.fill(tf.shape(magnitudes), float(randaugment_magnitude))
-    keep = {"trivialaugment": [True, False], "none": [False, False]}.get(policy, [True, True])
-    pairs = tf.where(keep, pairs, IDENTITY)
     signed = tf.gather([row.signed for row in TABLE], pairs)
     return pairs, tf.where(signed & (uniform[:, 3:] < 0.5), -magnitudes, magnitudes)
 
@@ -97,19 +88,3 @@ def _draw_pairs(cumulative: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     targets = tf.cast(uniform, tf.float64) * cumulative[-1]
     flat = tf.searchsorted(cumulative, targets, side="right")
     return tf.stack([flat // NUM_OPERATIONS, flat % NUM_OPERATIONS], axis=1)
-
-
-def _checked_probabilities(probabilities) -> tf.Tensor:
-    shape = [NUM_OPERATIONS, NUM_OPERATIONS]
-    probabilities = tf.cast(tf.convert_to_tensor(probabilities), tf.float64)
-    if not probabilities.shape.is_compatible_with(shape):
-        raise ValueError(f"probabilities must have shape {shape}, got {probabilities.shape}")
-    total = tf.reduce_sum(probabilities)
-    allowed = tf.reduce_all(probabilities >= 0) & (total > 0) & tf.math.is_finite(total)
-    message = "probabilities must be finite, not negative and not all zero"
-    if tf.executing_eagerly():
-        if not allowed:
-            raise ValueError(f"{message}, got {probabilities.numpy()}")
-        return probabilities
-    with tf.control_dependencies([tf.debugging.Assert(allowed, [message + ", got", probabilities])]):
-        return tf.identity(probabilities)

@@ -4,12 +4,10 @@ Keras's optimizer keeps the average; it is validated at each epoch's end, and wh
 BatchNorm's moving statistics are those of the weights that were trained, not of the average.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import keras
 
 from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.settings import OptimizerSettings
 
 
 class AveragingSGD(keras.optimizers.SGD):
@@ -41,9 +39,9 @@ class ValidateAverages(keras.callbacks.Callback):
             variable.assign(value)
 
 
-def averaging_callbacks(config: Mapping[str, Any]) -> list[keras.callbacks.Callback]:
-    """What fit needs so that validation sees the averages: nothing where config["ema_momentum"] is 0."""
-    return [ValidateAverages()] if config["ema_momentum"] else []
+def averaging_callbacks(settings: OptimizerSettings) -> list[keras.callbacks.Callback]:
+    """What fit needs so that validation sees the averages: nothing where `settings.ema_momentum` is 0."""
+    return [ValidateAverages()] if settings.ema_momentum else []
 
 
 def use_averages(model: MetaAugment) -> None:

@@ -13,13 +13,14 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from metaaug_tf.augmentation.augment import Augmentation, augment
+from metaaug_tf.augmentation.augment import augment
 from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.files import write_text
 from metaaug_tf.ops import OPERATIONS
 from metaaug_tf.report.drawing import INK, PAPER, blank, name_cells, ratio_bar, ratio_limit, ratio_map
 from metaaug_tf.report.measures import shares
+from metaaug_tf.settings import Augmentation
 
 # What MetaAugment logs of its policy network (meta/health.py).
 HEALTH = ("meta_loss", "weight_mean", "weight_min", "weight_max", "effective_sample_size", "policy_gradient_norm")

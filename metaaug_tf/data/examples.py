@@ -1,19 +1,23 @@
-"""Labelled images in memory and the three disjoint sets that a run works with."""
+"""Labelled images in memory, and the three disjoint sets that a run works with."""
 
+import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from metaaug_tf.data.labelled_images import LabelledImages, repeated
+from metaaug_tf.data.shuffling import shuffled_passes
+from metaaug_tf.errors import UserError
+
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled images of one set.
+    """Labelled images of one set in memory; a `LabelledImages`, whose docstrings say what the methods do.
 
     Attributes:
         images: uint8 [N, H, W, C], C = 1 or 3.
-        labels: int32 [N], class numbers 0..classes-1.
+        labels: int32 [N], class indices 0..classes-1.
     """
 
     images: np.ndarray
@@ -28,89 +32,84 @@ class Examples:
         """(height, width, channels) of every image."""
         return self.images.shape[1:]
 
+    @functools.cached_property
+    def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """(images, labels) outside of any graph: a graph that uses them refers to them and holds no copy."""
+        with tf.init_scope():
+            return tf.constant(self.images), tf.constant(self.labels)
+
+    def check(self, classes: int | None) -> None:
+        """Rejects what would end in a loss that is not finite; images of uint8 can't hold NaN.
+
+        Raises:
+            UserError: images that are not uint8 [N, H, W, C], or labels that are not N class indices.
+        """
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise UserError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")
+        if len(images) != len(labels) or labels.ndim != 1:
+            raise UserError(
+                f"labels must be one class index for each of the {len(images)} images, shape [{len(images)}], "
+                f"got shape {list(labels.shape)}"
+            )
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f"labels must be integers, the class indices from 0, got {labels.dtype}")
+        if len(labels) and (labels.min() < 0 or labels.max() >= (classes or np.inf)):
+            wrong = labels.min() if labels.min() < 0 else labels.max()
+            allowed = f"from 0 to {classes - 1}" if classes else "0 or more"
+            raise UserError(f"labels must be class indices {allowed}, got {wrong}")
+
+    def order(self, key: int, epoch: tf.Tensor, steps: int, batch_size: int) -> tf.data.Dataset:
+        """The epoch's batches of indices, int64 [batch_size]."""
+        return tf.data.Dataset.from_tensor_slices(shuffled_passes(len(self), steps, batch_size, key, epoch))
+
+    def load(self, batch, times: int, seed, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The images of a batch of indices; nothing about them is random, so seed and epoch do not matter."""
+        images, labels = self.tensors
+        draws = repeated(batch, len(self), times)
+        chosen = draws % len(self)
+        return draws, tf.gather(images, chosen), tf.gather(labels, chosen)
+
+    def in_order(self) -> tf.data.Dataset:
+        """The examples one by one, in order."""
+        return tf.data.Dataset.from_tensor_slices((self.images, self.labels))
+
     def head(self, count: int) -> "Examples":
         """The first `count` examples, or all if there are fewer."""
         return self.take(np.arange(min(count, len(self))))
+
+    def in_memory(self, count: int) -> "Examples":
+        """All examples: they are in memory."""
+        return self
 
     def take(self, indices: np.ndarray) -> "Examples":
         """The examples at the integer positions `indices` [M], in that order."""
         return Examples(self.images[indices], self.labels[indices])
 
+    def class_sizes(self, classes: int) -> np.ndarray:
+        """Number of examples of each class, int [classes]."""
+        return np.bincount(self.labels, minlength=classes)
+
+    def find_fault(self) -> str:
+        """Nothing: what is in memory can be read."""
+        return ""
+
 
 @dataclass(frozen=True)
-class Dataset:
+class Splits:
     """What every source returns: three disjoint sets and what is known of their classes.
 
     Attributes:
         train, validation, test: the three sets; no image is in two of them. Of a dataset that is too large for
-            memory, train and test are StreamedExamples (data/streamed_examples.py).
-        class_names: one name per class number.
-        families: per class number the name of its family (what tells it apart), or None where unknown.
-        skipped: how many unreadable files were left out (0 unless skipping was asked for).
+            memory, train and test are StreamedExamples.
+        class_names: one name per class index.
+        families: per class index the name of its family (what tells it apart), or None where unknown.
+        skipped: number of unreadable files left out (0 unless skipping was asked for).
     """
 
-    train: Any
+    train: LabelledImages
     validation: Examples
-    test: Any
+    test: LabelledImages
     class_names: tuple[str, ...]
     families: tuple[str, ...] | None = None
     skipped: int = 0
-
-
-# More passes over a set than one epoch can take; keeps the seeds of epochs apart.
-_PASSES_PER_EPOCH = 1 << 20
-
-
-class InMemory:
-    """Examples as a source of training batches; StreamedExamples has the same two functions."""
-
-    def __init__(self, examples: Examples):
-        """Holds the arrays as constants of the graph."""
-        self._count = len(examples)
-        self._images, self._labels = tf.constant(examples.images), tf.constant(examples.labels)
-
-    def order(self, key: int, epoch: tf.Tensor, steps: int, batch_size: int) -> tf.data.Dataset:
-        """The epoch's batches of indices, int64 [batch_size], a pure function of (key, epoch)."""
-        return tf.data.Dataset.from_tensor_slices(shuffled_passes(self._count, steps, batch_size, key, epoch))
-
-    def load(self, indices: tf.Tensor, times: int, seed: int, epoch: tf.Tensor):
-        """The images of a batch, each `times` times over.
-
-        Args:
-            indices: int64 [B], from `order`.
-            times: how often each image is in the batch.
-            seed: the run's; of no use here.
-            epoch: of no use here.
-
-        Returns:
-            (draws int64 [times * B], images uint8 [times * B, H, W, C], labels int32 [times * B]); a number in draws
-            is the index that random choices are made with, another one each time.
-        """
-        del seed, epoch
-        draws = repeated(indices, self._count, times)
-        chosen = draws % self._count
-        return draws, tf.gather(self._images, chosen), tf.gather(self._labels, chosen)
-
-
-def repeated(indices: tf.Tensor, count: int, times: int) -> tf.Tensor:
-    """Indices int64 [times * B] for draws: the given ones [B] below `count`, then again from `count` on, and so on."""
-    return tf.concat([indices + number * count for number in range(times)], axis=0)
-
-
-def shuffled_passes(count: int, steps: int, size: int, key: int, epoch: tf.Tensor) -> tf.Tensor:
-    """int64 [steps, size]: as many shuffled passes over 0..count-1 as the steps need, from (key, epoch)."""
-    passes = tf.range(-(-steps * size // count), dtype=tf.int64)
-    orders = tf.map_fn(lambda number: _shuffled(count, key, epoch, number), passes)
-    return tf.reshape(tf.reshape(orders, [-1])[: steps * size], [steps, size])
-
-
-def endless_passes(count: int, key: int, epoch: tf.Tensor) -> tf.data.Dataset:
-    """The same order as `shuffled_passes` for a number of steps that is not known: int64 scalars, as many as wanted."""
-    passes = tf.data.Dataset.range(_PASSES_PER_EPOCH)
-    return passes.flat_map(lambda number: tf.data.Dataset.from_tensor_slices(_shuffled(count, key, epoch, number)))
-
-
-def _shuffled(count: int, key: int, epoch: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """Pass `number` of an epoch over 0..count-1, int64 [count]."""
-    seed = tf.stack([tf.constant(key, tf.int64), epoch * _PASSES_PER_EPOCH + number])
-    return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)

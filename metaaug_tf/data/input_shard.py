@@ -10,13 +10,13 @@ from metaaug_tf.errors import UserError
 
 
 @dataclass(frozen=True)
-class Share:
+class InputShard:
     """The parts of one worker's replicas.
 
     Attributes:
-        replicas: into how many equal parts a batch is cut, one for each replica.
-        first: the part of this worker's first replica.
-        local: how many parts from there on are this worker's.
+        replicas: number of equal parts a batch is cut into, one for each replica.
+        first: index of the part of this worker's first replica.
+        local: number of parts from there on that are this worker's.
     """
 
     replicas: int = 1
@@ -33,28 +33,28 @@ class Share:
             `local` times the nest, of tensors [B / replicas].
         """
 
-        def part(number):
-            return tf.nest.map_structure(lambda column: tf.reshape(column, [self.replicas, -1])[number], batch)
+        def part(index):
+            return tf.nest.map_structure(lambda column: tf.reshape(column, [self.replicas, -1])[index], batch)
 
         return tf.data.Dataset.range(self.first, self.first + self.local).map(part)
 
 
 def distribute(
-    make: Callable[[Share], tf.data.Dataset], steps: int, strategy: tf.distribute.Strategy | None
+    make: Callable[[InputShard], tf.data.Dataset], steps: int, strategy: tf.distribute.Strategy | None
 ) -> tf.data.Dataset:
-    """The dataset of all shares together, as fit takes it.
+    """The dataset of all shards together, as fit takes it.
 
     Args:
-        make: the dataset of a share, `local` elements a step.
-        steps: how many steps that is.
+        make: the dataset of a shard, `local` elements a step.
+        steps: number of steps.
         strategy: None, or one of a single replica, makes the whole.
     """
     if strategy is None or strategy.num_replicas_in_sync == 1:
-        return make(Share()).with_options(sharded_by_example())
+        return make(InputShard()).with_options(sharded_by_example())
 
     def make_for(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = context.num_replicas_in_sync // context.num_input_pipelines
-        return make(Share(context.num_replicas_in_sync, context.input_pipeline_id * local, local))
+        return make(InputShard(context.num_replicas_in_sync, context.input_pipeline_id * local, local))
 
     dataset = strategy.distribute_datasets_from_function(make_for)
     # Keras takes this for the number of steps, but TensorFlow has counted an element for each replica.
@@ -70,11 +70,11 @@ def sharded_by_example() -> tf.data.Options:
 
 
 def check_divisible(sizes: dict[str, int], replicas: int) -> None:
-    """Refuses batches that replicas can't share evenly.
+    """Rejects batches that replicas can't share evenly.
 
     Args:
         sizes: of batches, by name.
-        replicas: how many share them.
+        replicas: number of replicas that share them.
 
     Raises:
         UserError: names each, with the sizes next to it that do.
@@ -84,7 +84,7 @@ def check_divisible(sizes: dict[str, int], replicas: int) -> None:
         if rest := size % replicas:
             possible = [str(near) for near in (size - rest, size - rest + replicas) if near]
             faults.append(
-                f"--config.{name}={size} can't be divided evenly among {replicas} devices; {' or '.join(possible)} can"
+                f"--config.{name} must be a multiple of the {replicas} devices, got {size}; use {' or '.join(possible)}"
             )
     if faults:
         raise UserError("\n".join(faults))

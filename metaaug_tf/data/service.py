@@ -2,7 +2,7 @@
 
     python -m metaaug_tf.data.service --address=HOST:5050
 
-on every machine that helps, HOST being its name in the network; the training is told of them by
+on every machine that helps, HOST being its name in the network; the training finds them by
 --config.data_service=HOST:5050,HOST2:5050. The files of the dataset must be under the same path on all of them. gRPC
 is neither encrypted nor asks who calls, so this is for a network whose machines trust each other.
 """
@@ -54,7 +54,7 @@ def _check_free(port: int) -> None:
         ) from error
 
 
-def addresses_in(text: str) -> list[str]:
+def reachable_services(text: str) -> list[str]:
     """The services in a comma-separated list of HOST:PORT, each seen to answer; none in "".
 
     Raises:
@@ -75,19 +75,19 @@ def addresses_in(text: str) -> list[str]:
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) >= 2**16 - 1:
-        raise UserError(f"the address of a tf.data service is HOST:PORT, for example localhost:5050, not {address!r}")
+        raise UserError(f"a tf.data service must be HOST:PORT, for example localhost:5050, got {address!r}")
     return host, int(port)
 
 
 @contextlib.contextmanager
-def lost_service_told() -> Iterator[None]:
-    """Raises UserError where a service that was making batches is not the one that it was; other errors pass.
+def lost_service_reported() -> Iterator[None]:
+    """Turns TensorFlow's error about a restarted service into a UserError; other errors pass.
 
-    While a service is gone, TensorFlow waits for it. One that was started anew would begin with the first batch again
-    and so give wrong ones, which TensorFlow notices.
+    While a service is gone, TensorFlow waits for it. A restarted one would begin with the first batch again and so give
+    wrong ones, which TensorFlow notices.
 
     Raises:
-        UserError: says how to go on.
+        UserError: says how to resume.
     """
     try:
         yield
@@ -95,8 +95,8 @@ def lost_service_told() -> Iterator[None]:
         if "iteration client id" not in error.message:
             raise
         raise UserError(
-            "a tf.data service in --config.data_service ended and was started anew; what it was making is lost. "
-            "The same command goes on from the newest checkpoint"
+            "a tf.data service in --config.data_service was restarted; the batches it was making are lost. The same "
+            "command resumes from the newest checkpoint"
         ) from error
 
 
@@ -114,8 +114,8 @@ def map_elsewhere(batches: tf.data.Dataset, make: Callable, addresses: Sequence[
     """
     service = tf.data.experimental.service
     parts = []
-    for number, address in enumerate(addresses):
-        own = batches.shard(len(addresses), number).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    for index, address in enumerate(addresses):
+        own = batches.shard(len(addresses), index).map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         # Augmented photographs hardly compress.
         send = service.distribute(service.ShardingPolicy.OFF, f"grpc://{address}", compression=None)
         with warnings.catch_warnings():

@@ -3,14 +3,14 @@
 All choices are random but depend on (seed, step of the cutting, class) alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.errors import UserError
+from metaaug_tf.settings import DataSettings
 
 # Steps of the cutting, each with random numbers of its own.
 _TEST, _TRAIN, _VALIDATION, _SUBSET = range(4)
@@ -94,32 +94,32 @@ def cut_dataset(
     pool: Examples,
     test: Examples | None,
     class_names: Sequence[str],
-    settings: Mapping[str, Any],
+    settings: DataSettings,
     families: Sequence[str] | None = None,
     skipped: int = 0,
-) -> Dataset:
+) -> Splits:
     """Cut what a source found into the three sets that the settings ask for.
 
     Args:
         pool: the training images, or all images where there is no test set.
         test: the test set, or None: it is then cut from `pool`.
         class_names: C names; labels are 0..C-1.
-        settings: the `data` part of the config; used are seed, train_per_class (which includes the
+        settings: used are seed, train_per_class (which includes the
             validation images), validation_per_class, validation_examples, validation_fraction,
             test_per_class, test_fraction and train_examples.
-        families: passed on to the Dataset.
-        skipped: passed on to the Dataset.
+        families: passed on to the Splits.
+        skipped: passed on to the Splits.
 
     Raises:
         UserError: a class has too few images for the split; names it.
     """
-    seed, per_class = settings["seed"], settings["train_per_class"]
+    seed, per_class = settings.seed, settings.train_per_class
     if test is None:
         counts = _test_counts(pool.labels, settings, class_names)
         chosen, rest = partition(pool.labels, counts, seed, _TEST)
         pool, test = pool.take(rest), pool.take(chosen)
-    elif settings["test_per_class"]:
-        counts = per_class_counts(test.labels, settings["test_per_class"], class_names, "testing")
+    elif settings.test_per_class:
+        counts = per_class_counts(test.labels, settings.test_per_class, class_names, "testing")
         test = test.take(partition(test.labels, counts, seed, _TEST)[0])
     if per_class:
         counts = per_class_counts(pool.labels, per_class, class_names, "training and validation")
@@ -127,10 +127,10 @@ def cut_dataset(
     counts = _validation_counts(pool.labels, settings, class_names)
     chosen, rest = partition(pool.labels, counts, seed, _VALIDATION)
     train, validation = pool.take(rest), pool.take(chosen)
-    if 0 < settings["train_examples"] < len(train):
-        counts = stratified_counts(train.labels, settings["train_examples"], class_names, "training")
+    if 0 < settings.train_examples < len(train):
+        counts = stratified_counts(train.labels, settings.train_examples, class_names, "training")
         train = train.take(partition(train.labels, counts, seed, _SUBSET)[0])
-    return Dataset(
+    return Splits(
         train,
         validation,
         test,
@@ -145,13 +145,13 @@ def _class_sizes(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(labels, minlength=classes)
 
 
-def _test_counts(labels: np.ndarray, settings: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
+def _test_counts(labels: np.ndarray, settings: DataSettings, names: Sequence[str]) -> np.ndarray:
     """How many of each class become the test set, int [C], where all sets are cut from one."""
-    if count := settings["test_per_class"]:
-        train = settings["train_per_class"]
+    if count := settings.test_per_class:
+        train = settings.train_per_class
         per_class_counts(labels, train + count, names, f"{train or 'some'} of training, {count} of testing")
         return np.full(len(names), count)
-    return stratified_counts(labels, _part(settings["test_fraction"], labels, names), names, "testing")
+    return stratified_counts(labels, _part(settings.test_fraction, labels, names), names, "testing")
 
 
 def _part(fraction: float, labels: np.ndarray, names: Sequence[str]) -> int:
@@ -159,13 +159,13 @@ def _part(fraction: float, labels: np.ndarray, names: Sequence[str]) -> int:
     return min(max(round(fraction * len(labels)), len(names)), len(labels) - len(names))
 
 
-def _validation_counts(labels: np.ndarray, settings: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
+def _validation_counts(labels: np.ndarray, settings: DataSettings, names: Sequence[str]) -> np.ndarray:
     """How many of each class are held out of the training set, int [C]; at least one image must remain."""
-    if per_class := settings["validation_per_class"]:
+    if per_class := settings.validation_per_class:
         per_class_counts(labels, per_class + 1, names, f"{per_class} of validation, 1 of training")
         return np.full(len(names), per_class)
-    total = settings["validation_examples"]
-    if fraction := settings["validation_fraction"]:
+    total = settings.validation_examples
+    if fraction := settings.validation_fraction:
         total = _part(fraction, labels, names)
     return stratified_counts(labels, total, names, "validation") if total else np.zeros(len(names), int)
 
@@ -173,34 +173,36 @@ def _validation_counts(labels: np.ndarray, settings: Mapping[str, Any], names: S
 _NOISE_STREAM = 101  # keeps these draws apart from those of the splits
 
 
-def vary(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
-    """The dataset with its training set changed as the settings ask; validation and test set stay.
+def vary(data: Splits, settings: DataSettings) -> Splits:
+    """The splits with the training set changed as the settings ask; validation and test set stay.
 
     Args:
-        data: from a source.
-        settings: used are seed, train_on_validation (the validation images are trained on as well, as one would
-            who needs none for a policy) and label_noise (share of the training labels replaced).
+        data: from a source; in memory where a setting asks for a change.
+        settings: used are seed, train_on_validation (the validation images are trained on as well) and label_noise
+            (fraction of the training labels replaced).
     """
-    train = data.train
-    if settings["train_on_validation"]:
+    if not (settings.train_on_validation or settings.label_noise):
+        return data
+    train = data.train.in_memory(len(data.train))
+    if settings.train_on_validation:
         images = np.concatenate([train.images, data.validation.images])
         train = Examples(images, np.concatenate([train.labels, data.validation.labels]))
-    if settings["label_noise"]:
-        train = replace_labels(train, settings["label_noise"], len(data.class_names), settings["seed"])
+    if settings.label_noise:
+        train = replace_labels(train, settings.label_noise, len(data.class_names), settings.seed)
     return replace(data, train=train)
 
 
-def replace_labels(examples: Examples, share: float, classes: int, seed: int) -> Examples:
-    """Gives a share of the examples, drawn from the seed, another label: any wrong one, evenly.
+def replace_labels(examples: Examples, fraction: float, classes: int, seed: int) -> Examples:
+    """Gives a fraction of the examples, drawn from the seed, another label: any wrong one, evenly.
 
     Args:
         examples: labels in 0..classes-1.
-        share: 0 to 1.
+        fraction: 0 to 1.
         classes: at least 2.
-        seed: any whole number from 0.
+        seed: any integer from 0.
     """
     random = np.random.Generator(np.random.PCG64([seed, _NOISE_STREAM]))
-    chosen = random.permutation(len(examples))[: round(share * len(examples))]
+    chosen = random.permutation(len(examples))[: round(fraction * len(examples))]
     labels = examples.labels.copy()
     labels[chosen] = (labels[chosen] + random.integers(1, classes, len(chosen))) % classes
     return Examples(examples.images, labels)

@@ -8,18 +8,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from metaaug_tf.augmentation.random import RESIZED_CROP_STREAM, seed_per_example
-from metaaug_tf.data.examples import Examples, repeated
+from metaaug_tf.data.examples import Examples
+from metaaug_tf.data.labelled_images import LabelledImages, repeated
 from metaaug_tf.errors import UserError
 
 _FILES_AT_ONCE = 16
 _WINDOW = 2048  # examples shuffled together; encoded, so some 200 MB of ImageNet
 _FILE_ORDER, _WINDOW_ORDER = range(2)
-# Inception's crop: share of the image's area, width over height (Szegedy et al., arXiv 1409.4842, section 6).
+# Inception's crop: fraction of the image's area, width over height (Szegedy et al., arXiv 1409.4842, section 6).
 _AREA, _ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 # The middle square that is evaluated: 224 pixels of a shorter side of 256.
 _MIDDLE = 224 / 256
@@ -27,7 +29,7 @@ _MIDDLE = 224 / 256
 
 @dataclass(frozen=True)
 class StreamedExamples:
-    """Labelled JPEG images of one set, in files; in use like Examples and InMemory.
+    """Labelled JPEG images of one set, in files; a `LabelledImages`, whose docstrings say what the methods do.
 
     Attributes:
         files: what to read of which TFRecord file, in the order of the split.
@@ -52,31 +54,24 @@ class StreamedExamples:
         """The epoch's batches (indices int64 [B], records string [B]), a pure function of (key, epoch)."""
         epoch = tf.cast(epoch, tf.int64)
 
-        def seed(use, number=0):
-            return tf.stack([tf.constant(key * 2 + use, tf.int64), epoch * (1 << 32) + number])
+        def seed(use, index=0):
+            return tf.stack([tf.constant(key * 2 + use, tf.int64), epoch * (1 << 32) + index])
 
-        numbers = tf.random.experimental.stateless_shuffle(tf.range(len(self.files)), seed(_FILE_ORDER))
-        chosen = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, numbers) for column in self._columns()))
+        files = tf.random.experimental.stateless_shuffle(tf.range(len(self.files)), seed(_FILE_ORDER))
+        chosen = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, files) for column in self._columns()))
         records = chosen.interleave(
             _read, cycle_length=_FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
-        def shuffle(number, window):
-            places = tf.random.experimental.stateless_shuffle(tf.range(tf.size(window[0])), seed(_WINDOW_ORDER, number))
+        def shuffle(index, window):
+            places = tf.random.experimental.stateless_shuffle(tf.range(tf.size(window[0])), seed(_WINDOW_ORDER, index))
             return tuple(tf.gather(column, places) for column in window)
 
         records = records.batch(_WINDOW).enumerate().map(shuffle).unbatch()
         return records.batch(batch_size, drop_remainder=True).take(steps)
 
-    def load(self, batch, times: int, seed: int, epoch: tf.Tensor):
-        """Random-resized crops of a batch, `times` of each image; see InMemory.load.
-
-        Args:
-            batch: (indices int64 [B], records string [B]), from `order`.
-            times: how often each image is in the batch, each time with a crop of its own.
-            seed: the run's.
-            epoch: number of the epoch.
-        """
+    def load(self, batch, times: int, seed, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Random-resized crops of a batch (indices int64 [B], records string [B]), another crop for each copy."""
         indices, records = batch
         draws = repeated(indices, len(self), times)
         seeds = seed_per_example(RESIZED_CROP_STREAM, seed, epoch, draws)
@@ -101,14 +96,41 @@ class StreamedExamples:
         dataset = files.flat_map(_read).map(one, num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.apply(tf.data.experimental.assert_cardinality(len(self)))
 
-    def whole_image(self, record: tf.Tensor) -> tf.Tensor:
-        """The image of a record, as large as it is: uint8 [h, w, 3]."""
-        return tf.io.decode_jpeg(self._parse_checked(record)[0], channels=3)
-
     def head(self, count: int) -> Examples:
         """The first `count` examples, or all if there are fewer, in memory."""
         batch = self.in_order().batch(min(count, len(self))).take(1)
         return Examples(*next(batch.as_numpy_iterator()))
+
+    def in_memory(self, count: int) -> Examples:
+        """The first `count` examples."""
+        return self.head(count)
+
+    def check(self, classes: int | None) -> None:
+        """Nothing: labels are checked where they are read."""
+
+    def class_sizes(self, classes: int) -> np.ndarray | None:
+        """Unknown without reading everything."""
+        return None
+
+    def find_fault(self) -> str:
+        """Reads the files to their ends; what is wrong with the first that can't be read, or ""."""
+        return next(filter(None, map(self._fault, self.files)), "")
+
+    def _fault(self, file: FileInstruction) -> str:
+        records = tf.data.TFRecordDataset(file.filename).skip(file.skip).take(file.take)
+        images = records.map(self._whole_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        good = 0
+        try:
+            for _ in images.map(tf.size):
+                good += 1
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0].split("}} ")[-1].split(" [Op:")[0]
+            return f"{file.filename}: record {file.skip + good} (from 0) can't be read: {reason}"
+        return "" if good == file.take else f"{file.filename} ends after {file.skip + good} records"
+
+    def _whole_image(self, record: tf.Tensor) -> tf.Tensor:
+        """The image of a record, as large as it is: uint8 [h, w, 3]."""
+        return tf.io.decode_jpeg(self._parse_checked(record)[0], channels=3)
 
     def _columns(self):
         """File names, first examples to read, how many, and the index of the first in the split."""
@@ -173,8 +195,8 @@ def _read(name, skip, take, first) -> tf.data.Dataset:
 
 
 @contextmanager
-def broken_files_named(*sets: Examples | StreamedExamples) -> Iterator[None]:
-    """Names the file where input failed; TensorFlow tells neither it nor the record. Other errors pass.
+def broken_files_named(*sets: LabelledImages) -> Iterator[None]:
+    """Names the file where input failed, which TensorFlow's error does not; other errors pass.
 
     Args:
         *sets: what is being read; those in memory can't fail.
@@ -185,12 +207,12 @@ def broken_files_named(*sets: Examples | StreamedExamples) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        streamed = [examples for examples in sets if isinstance(examples, StreamedExamples)]
-        fault = first_fault(streamed) if input_failed(error) else ""
+        faults = (examples.find_fault() for examples in sets) if input_failed(error) else ()
+        fault = next(filter(None, faults), "")
         if not fault:
             raise
         raise UserError(
-            f"{fault}. Mend the file (or prepare the dataset again); the same command goes on from the newest "
+            f"{fault}. Fix the file (or prepare the dataset again); the same command resumes from the newest "
             "checkpoint, if there is one."
         ) from error
 
@@ -198,22 +220,3 @@ def broken_files_named(*sets: Examples | StreamedExamples) -> Iterator[None]:
 def input_failed(error: tf.errors.OpError) -> bool:
     """Whether it came from the input of a step, which then was not begun."""
     return "IteratorGetNext" in error.message
-
-
-def first_fault(sets: list[StreamedExamples]) -> str:
-    """What is wrong with the first file that is; reads them to the end. "" where nothing is."""
-    faults = (_fault(examples, file) for examples in sets for file in examples.files)
-    return next(filter(None, faults), "")
-
-
-def _fault(examples: StreamedExamples, file: FileInstruction) -> str:
-    records = tf.data.TFRecordDataset(file.filename).skip(file.skip).take(file.take)
-    images = records.map(examples.whole_image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    good = 0
-    try:
-        for _ in images.map(tf.size):
-            good += 1
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0].split("}} ")[-1].split(" [Op:")[0]
-        return f"{file.filename}: record {file.skip + good} (from 0) can't be read: {reason}"
-    return "" if good == file.take else f"{file.filename} ends after {file.skip + good} records"

@@ -1,22 +1,26 @@
-"""The tf.data pipelines: training batches as a pure function of (seed, epoch, position), and evaluation batches."""
+"""Training batches in four stages, as a pure function of (seed, epoch, position): choose, augment, add validation, cut.
 
-import numpy as np
+The sampler is the clock of the run: its `epoch` seeds every random choice, and its table is read when an epoch begins.
+"""
+
+from dataclasses import dataclass
+
 import tensorflow as tf
 
-from metaaug_tf.augmentation.augment import Augmentation, augment
-from metaaug_tf.data.examples import Examples, InMemory, shuffled_passes
-from metaaug_tf.data.input_shard import Share, check_divisible, distribute
-from metaaug_tf.data.service import addresses_in, map_elsewhere
-from metaaug_tf.data.streamed_examples import StreamedExamples
+from metaaug_tf.augmentation.augment import augment
+from metaaug_tf.augmentation.batch import TrainingInputs
+from metaaug_tf.data.examples import Examples
+from metaaug_tf.data.input_shard import InputShard, check_divisible, distribute
+from metaaug_tf.data.labelled_images import LabelledImages
+from metaaug_tf.data.service import map_elsewhere, reachable_services
+from metaaug_tf.data.shuffling import TRAIN_ORDER, VALIDATION_ORDER, order_key, shuffled_passes
 from metaaug_tf.errors import UserError
 from metaaug_tf.policy.sampler import PairSampler
-
-# Streams of random numbers that must not coincide: one for each use of the run's seed.
-TRAIN_ORDER, VALIDATION_ORDER, _ORDERS = 1, 2, 4
+from metaaug_tf.settings import Augmentation
 
 
 def training_dataset(
-    train: Examples | StreamedExamples,
+    train: LabelledImages,
     validation: Examples,
     sampler: PairSampler,
     *,
@@ -29,9 +33,9 @@ def training_dataset(
     data_service: str = "",
     strategy: tf.distribute.Strategy | None = None,
 ) -> tf.data.Dataset:
-    """One epoch of batches for MetaAugment.fit, drawn anew each time it is iterated.
+    """One epoch of batches for MetaAugment.fit, drawn again each time it is iterated.
 
-    The epoch's number and the table of pairs are read from `sampler` when the iteration starts. What an image
+    The epoch's index and the table of pairs are read from `sampler` when the iteration starts. What an image
     becomes depends on (seed, epoch, its index) alone, not on threads, replicas or restarts; a last batch that is
     not full is left out. Batch v of the validation images follows batch v - 1 in an endless shuffled stream.
 
@@ -40,98 +44,117 @@ def training_dataset(
 
     Args:
         train: examples to learn from, in memory or in files.
-        validation: examples that the policy is judged by; they are not augmented.
+        validation: examples for the meta-gradient; they are not augmented.
         sampler: the model's.
         batch_size: training images a step, at most len(train).
         validation_batch_size: validation images a step; more than there are = all of them.
         seed: the run's.
-        first_step: leaves out the epoch's first steps (by index, nothing is decoded), to go on after a restart.
-        classes: number of classes; where given, labels beyond it are refused.
+        first_step: leaves out the epoch's first steps (by index, nothing is decoded), to resume after a restart.
+        classes: number of classes; where given, labels beyond it are rejected.
         augmentation: what is done to training images; by default Augmentation(), with crop and flip.
         data_service: tf.data services that make the batches instead of this process, as HOST:PORT,HOST2:PORT (see
             data/service.py); the batches are the same.
         strategy: of tf.distribute, the model's. Without it fit distributes whole batches, which every worker makes.
 
     Returns:
-        Finite dataset (for several replicas a tf.distribute.DistributedDataset) with a known number of (inputs,
-        labels): inputs holds images uint8 [B, H, W, C], pairs int32 [B, 2], magnitudes float32 [B, 2],
-        validation_images uint8 [M, H, W, C], validation_labels int32 [M]; labels int32 [B].
+        Finite dataset (for several replicas a tf.distribute.DistributedDataset) of known length of
+        (TrainingInputs, labels int32 [B]).
 
     Raises:
         UserError: a batch larger than the training set, an empty set, images that are not uint8, labels that are
             no class, a service that does not answer, batches that the replicas can't share evenly.
     """
-    augmentation = augmentation or Augmentation()
-    for examples in (train, validation):
-        if isinstance(examples, Examples):
-            _check_examples(examples, classes)
-    _check(train, validation, batch_size, validation_batch_size)
-    steps = len(train) // batch_size
+    _check(train, validation, batch_size, validation_batch_size, classes)
     validation_batch_size = min(validation_batch_size, len(validation))
     if strategy is not None:
         sizes = {"batch_size": batch_size, "validation_batch_size": validation_batch_size}
         check_divisible(sizes, strategy.num_replicas_in_sync)
-    source = InMemory(train) if isinstance(train, Examples) else train
-    judges = [tf.constant(array) for array in (validation.images, validation.labels)]
-    times, services = augmentation.transforms_per_sample, addresses_in(data_service)
-
-    def epoch_of_parts(share: Share) -> tf.data.Dataset:
-        epoch, probabilities = (tf.convert_to_tensor(part.value) for part in (sampler.epoch, sampler.probabilities))
-        order = source.order(order_key(seed, TRAIN_ORDER), epoch, steps, batch_size)
-        key = order_key(seed, VALIDATION_ORDER)
-        validation_order = shuffled_passes(len(validation), steps, validation_batch_size, key, epoch)
-        both = tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(validation_order)))
-        parts = both.skip(first_step).flat_map(lambda *batch: share.parts(batch))
-        parts = parts.map(lambda batch, v: (epoch, probabilities, batch, v))
-        return map_elsewhere(parts, load, services) if services else parts
-
-    def load(epoch, probabilities, batch, validation_indices):
-        draws, images, labels = source.load(batch, times, seed, epoch)
-        images, pairs, magnitudes = augment(images, draws, seed, epoch, probabilities, augmentation)
-        return {"images": images, "pairs": pairs, "magnitudes": magnitudes}, labels, validation_indices
-
-    def join(inputs, labels, validation_indices):
-        chosen = (tf.gather(array, validation_indices) for array in judges)
-        return {**inputs, **dict(zip(("validation_images", "validation_labels"), chosen, strict=True))}, labels
-
-    def make(share: Share) -> tf.data.Dataset:
-        parts = tf.data.Dataset.range(1).flat_map(lambda _: epoch_of_parts(share))
-        for stage in [join] if services else [load, join]:
-            parts = parts.map(stage, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        count = (steps - first_step) * share.local
-        return parts.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2 * share.local)
-
-    return distribute(make, steps - first_step, strategy)
+    steps = len(train) // batch_size
+    stages = _Stages(
+        train,
+        validation,
+        sampler,
+        batch_size,
+        validation_batch_size,
+        seed,
+        steps,
+        first_step,
+        augmentation or Augmentation(),
+    )
+    services = reachable_services(data_service)
+    return distribute(lambda shard: _assembled(stages, shard, services), steps - first_step, strategy)
 
 
-def order_key(seed: int, which: int) -> int:
-    """The key of TRAIN_ORDER or VALIDATION_ORDER in a run with that seed."""
-    return seed * _ORDERS + which
+@dataclass(frozen=True)
+class _Stages:
+    """The stages of an epoch; each takes what the one before it gives."""
+
+    train: LabelledImages
+    validation: Examples
+    sampler: PairSampler
+    batch_size: int
+    validation_batch_size: int
+    seed: int
+    steps: int
+    first_step: int
+    augmentation: Augmentation
+
+    def choose(self, shard: InputShard) -> tf.data.Dataset:
+        """Stage 1: which images are in each of the shard's parts of a batch, with the epoch's index and table."""
+        epoch, table = (tf.convert_to_tensor(part.value) for part in (self.sampler.epoch, self.sampler.probabilities))
+        order = self.train.order(order_key(self.seed, TRAIN_ORDER), epoch, self.steps, self.batch_size)
+        key = order_key(self.seed, VALIDATION_ORDER)
+        validation = shuffled_passes(len(self.validation), self.steps, self.validation_batch_size, key, epoch)
+        both = tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(validation)))
+        parts = both.skip(self.first_step).flat_map(lambda *batch: shard.parts(batch))
+        return parts.map(lambda batch, chosen: (epoch, table, batch, chosen))
+
+    def augment(self, epoch, table, batch, validation_indices):
+        """Stage 2: loads and augments the training images; the costly one, which a tf.data service may do."""
+        times = self.augmentation.transforms_per_sample
+        draws, images, labels = self.train.load(batch, times, self.seed, epoch)
+        return augment(images, draws, self.seed, epoch, table, self.augmentation), labels, validation_indices
+
+    def add_validation(self, augmented, labels, validation_indices):
+        """Stage 3: the whole batch."""
+        images, pairs, magnitudes = augmented
+        validation_images, validation_labels = self.validation.tensors
+        inputs = TrainingInputs(
+            images=images,
+            pairs=pairs,
+            magnitudes=magnitudes,
+            validation_images=tf.gather(validation_images, validation_indices),
+            validation_labels=tf.gather(validation_labels, validation_indices),
+        )
+        return inputs, labels
+
+
+def _assembled(stages: _Stages, shard: InputShard, services: list[str]) -> tf.data.Dataset:
+    """The stages in a row; the outer flat_map makes the sampler be read when an iteration starts."""
+
+    def chosen(_):
+        parts = stages.choose(shard)
+        return map_elsewhere(parts, stages.augment, services) if services else parts
+
+    parts = tf.data.Dataset.range(1).flat_map(chosen)
+    for stage in [stages.add_validation] if services else [stages.augment, stages.add_validation]:
+        parts = parts.map(stage, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    count = (stages.steps - stages.first_step) * shard.local
+    return parts.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2 * shard.local)
 
 
 def _check(
-    train: Examples | StreamedExamples, validation: Examples, batch_size: int, validation_batch_size: int
+    train: LabelledImages, validation: Examples, batch_size: int, validation_batch_size: int, classes: int | None
 ) -> None:
-    if batch_size < 1 or validation_batch_size < 1:
-        raise UserError(f"batch sizes are at least 1, not {batch_size} and {validation_batch_size}")
+    for examples in (train, validation):
+        examples.check(classes)
+    for name, size in (("batch_size", batch_size), ("validation_batch_size", validation_batch_size)):
+        if size < 1:
+            raise UserError(f"{name} must be at least 1, got {size}")
     if len(train) < batch_size:
         raise UserError(
-            f"the batch of {batch_size} images is larger than the training set of {len(train)}; "
-            f"use --config.batch_size={max(1, len(train))} or less"
+            f"batch_size must be at most the {len(train)} training images, got {batch_size}; use "
+            f"--config.batch_size={max(1, len(train))} or less"
         )
     if len(validation) == 0:
-        raise UserError("the validation set is empty; the policy needs labelled images to be judged by")
-
-
-def _check_examples(examples: Examples, classes: int | None) -> None:
-    """Refuses what would end in a loss that is not finite; images of uint8 can't hold NaN."""
-    images, labels = examples.images, examples.labels
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise UserError(f"images are uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}")
-    if len(images) != len(labels) or labels.ndim != 1:
-        raise UserError(f"there are {len(images)} images and {len(labels)} labels of shape {list(labels.shape)}")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f"labels are whole numbers, the class numbers from 0, not {labels.dtype}")
-    if len(labels) and (labels.min() < 0 or labels.max() >= (classes or np.inf)):
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise UserError(f"there is a label {wrong}; labels are class numbers from 0, of {classes or 'the'} classes")
+        raise UserError("the validation set is empty; the policy needs labelled images to learn from")

@@ -56,6 +56,15 @@ def check_pairs(pairs, shape) -> tf.Tensor:
     return tf.cast(pairs, tf.int32)
 
 
+def check_probabilities(probabilities) -> tf.Tensor:
+    """A table of probabilities as float64 [14, 14], once it is finite, not negative and not all zero."""
+    table = tf.cast(_tensor(probabilities, "probabilities"), tf.float64)
+    table = _with_shape(table, "probabilities", [len(OPERATIONS), len(OPERATIONS)])
+    total = tf.reduce_sum(table)
+    allowed = tf.reduce_all(table >= 0) & (total > 0) & tf.math.is_finite(total)
+    return _checked(table, allowed, "probabilities must be finite, not negative and not all zero")
+
+
 def checked_fill(fill) -> tf.Tensor:
     """The fill value as a uint8 scalar, once it is an integer in 0..255."""
     if isinstance(fill, int) and 0 <= fill <= 255:

@@ -1,62 +1,83 @@
-"""Task networks by name: one row per network, built from the run's settings."""
+"""Task networks by name, a row each; free of TensorFlow, so that the command line can name them.
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+To add a network, write its file, with a function of the file's name, and a row.
+"""
 
-import keras
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.tasks.applications import application
-from metaaug_tf.tasks.conv_net import conv_net
-from metaaug_tf.tasks.pyramidnet import pyramidnet
-from metaaug_tf.tasks.resnet import resnet
-from metaaug_tf.tasks.shake_shake import shake_shake
-from metaaug_tf.tasks.wide_resnet import wide_resnet
+from metaaug_tf.settings import NetworkSettings
 
-Builder = Callable[[Mapping[str, Any], int, Sequence[int]], keras.Model]
+if TYPE_CHECKING:
+    import keras
 
 APPLICATIONS = "applications/"
 
-# Names with a depth in them have no settings; they are the networks of the papers.
-NETWORKS: dict[str, Builder] = {
-    "conv_net": lambda settings, classes, shape: conv_net(settings["width"], classes, shape),
-    "wide_resnet": lambda settings, classes, shape: wide_resnet(settings["depth"], settings["width"], classes, shape),
-    "wrn_40_2": lambda _, classes, shape: wide_resnet(40, 2, classes, shape),
-    "wrn_28_10": lambda _, classes, shape: wide_resnet(28, 10, classes, shape),
-    "shake_shake_26_2x32d": lambda _, classes, shape: shake_shake(32, classes, shape),
-    "shake_shake_26_2x96d": lambda _, classes, shape: shake_shake(96, classes, shape),
-    "shake_shake_26_2x112d": lambda _, classes, shape: shake_shake(112, classes, shape),
-    "pyramidnet_272_a200": lambda _, classes, shape: pyramidnet(272, 200, classes, shape),
-    "resnet_50": lambda _, classes, shape: resnet(50, classes, shape),
-    "resnet_200": lambda _, classes, shape: resnet(200, classes, shape),
+
+@dataclass(frozen=True)
+class Network:
+    """How a network is built.
+
+    Attributes:
+        builder: name of a file of this folder and of the function in it.
+        settings: fields of NetworkSettings that the function takes.
+        fixed: its other arguments, besides classes and input_shape.
+    """
+
+    builder: str
+    settings: tuple[str, ...] = ()
+    fixed: Mapping[str, int] = field(default_factory=dict)
+
+
+# Names with a depth in them are the networks of the papers.
+NETWORKS: dict[str, Network] = {
+    "conv_net": Network("conv_net", settings=("width",)),
+    "wide_resnet": Network("wide_resnet", settings=("depth", "width")),
+    "wrn_40_2": Network("wide_resnet", fixed={"depth": 40, "width": 2}),
+    "wrn_28_10": Network("wide_resnet", fixed={"depth": 28, "width": 10}),
+    "shake_shake_26_2x32d": Network("shake_shake", fixed={"base_channels": 32}),
+    "shake_shake_26_2x96d": Network("shake_shake", fixed={"base_channels": 96}),
+    "shake_shake_26_2x112d": Network("shake_shake", fixed={"base_channels": 112}),
+    "pyramidnet_272_a200": Network("pyramidnet", fixed={"depth": 272, "alpha": 200}),
+    "resnet_50": Network("resnet", fixed={"depth": 50}),
+    "resnet_200": Network("resnet", fixed={"depth": 200}),
 }
 
 
-def build_task(settings: Mapping[str, Any], classes: int, input_shape: Sequence[int]) -> keras.Model:
-    """Builds the task network `settings["model"]`.
+def build_task(settings: NetworkSettings, classes: int, input_shape: Sequence[int]) -> keras.Model:
+    """Builds the task network `settings.model`.
 
     Args:
-        settings: the resolved config; a network reads the keys it needs (`depth`, `width`; those of
-            keras.applications `network_image_size`, `pretrained`, `freeze_backbone`).
+        settings: of the network.
         classes: number of logits.
         input_shape: (height, width, channels) in pixels.
 
     Raises:
-        UserError: unknown network, or settings that the network refuses.
+        UserError: unknown network, or settings that the network rejects.
     """
-    name = settings["model"]
+    name = settings.model
     if name.startswith(APPLICATIONS):
+        from metaaug_tf.tasks.applications import application
+
         return application(
             name.removeprefix(APPLICATIONS),
             classes,
             input_shape,
-            settings["network_image_size"],
-            settings["pretrained"],
-            settings["freeze_backbone"],
+            settings.network_image_size,
+            settings.pretrained,
+            settings.freeze_backbone,
         )
     if name not in NETWORKS:
         raise UserError(
-            f"unknown network --config.model={name}; there are: {', '.join(NETWORKS)}, applications/NAME "
-            "(NAME in keras.applications)"
+            f"--config.model must be one of {', '.join(NETWORKS)} or applications/NAME (NAME in keras.applications), "
+            f"got {name}"
         )
-    return NETWORKS[name](settings, classes, input_shape)
+    row = NETWORKS[name]
+    build = getattr(importlib.import_module(f"metaaug_tf.tasks.{row.builder}"), row.builder)
+    chosen = {key: getattr(settings, key) for key in row.settings}
+    return build(**row.fixed, **chosen, classes=classes, input_shape=input_shape)

@@ -1,77 +1,90 @@
 """Builds the model of a run from its config."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 
+from metaaug_tf.augmentation.policies import POLICIES
 from metaaug_tf.callbacks.averaging import AveragingSGD
+from metaaug_tf.config import Config
 from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
+from metaaug_tf.settings import OptimizerSettings, PolicySettings
 from metaaug_tf.tasks.batch_norm import synchronise_batch_norm
 from metaaug_tf.tasks.registry import build_task
 
+_JIT_COMPILE = {"auto": "auto", "True": True, "False": False}
 
-def build_model(
-    config: Mapping[str, Any], classes: int, input_shape: Sequence[int], steps_per_epoch: int
-) -> MetaAugment:
-    """The compiled MetaAugment of a run; without policy network unless config["policy"] is metaaugment.
+
+def build_model(config: Config, classes: int, input_shape: Sequence[int], steps_per_epoch: int) -> MetaAugment:
+    """The compiled MetaAugment of a run; without a policy network unless the run's policy learns.
 
     Args:
-        config: the resolved config.
+        config: of the run.
         classes: number of classes.
-        input_shape: (height, width, channels) of the images.
+        input_shape: (height, width, channels) of the images in pixels.
         steps_per_epoch: training steps of an epoch, for the learning rate's schedule.
 
     Raises:
-        UserError: the task network refuses the settings.
+        UserError: the task network rejects the settings.
     """
-    keras.utils.set_random_seed(config["seed"])
-    keras.config.set_dtype_policy(config["dtype"])
-    task = build_task(config, classes, input_shape)
-    if config["synchronise_batch_norm"]:
+    keras.utils.set_random_seed(config.run.seed)
+    keras.config.set_dtype_policy(config.network.dtype)
+    task = build_task(config.network, classes, input_shape)
+    if config.network.synchronise_batch_norm:
         synchronise_batch_norm(task)
-    policy_network, odds = None, config["sampler_identity_odds"]
-    if config["policy"] == "metaaugment":
-        policy_network = PolicyNetwork(config["policy_hidden_units"], config["policy_head"], odds)
-    sampler = PairSampler(config["sampler_history_epochs"], config["sampler_epsilon"], odds)
-    model = MetaAugment(task, policy_network, sampler)
+    steps, policy = config.run.epochs * steps_per_epoch, config.policy
+    network = _policy_network(policy) if POLICIES[config.augmentation.policy].learns else None
+    sampler = PairSampler(policy.sampler_history_epochs, policy.sampler_epsilon, policy.sampler_identity_odds)
+    model = MetaAugment(task, network, sampler)
     model.compile(
-        optimizer=task_optimizer(config, steps_per_epoch, task),
-        policy_optimizer=keras.optimizers.Adam(config["policy_learning_rate"]),
-        loss=SmoothedCrossEntropy(config["label_smoothing"]),
+        optimizer=task_optimizer(config.optimizer, steps, steps_per_epoch, task),
+        policy_optimizer=keras.optimizers.Adam(policy.policy_learning_rate),
+        loss=SmoothedCrossEntropy(config.optimizer.label_smoothing),
         metrics=["accuracy"],
-        meta_gradient=config["meta_gradient"],
-        meta_every=config["meta_every"],
-        policy_warmup_steps=round(config["policy_warmup_fraction"] * config["epochs"] * steps_per_epoch),
-        normalise_weights=config["normalise_weights"],
-        weighting=config["weighting"],
-        jit_compile={"auto": "auto", "True": True, "False": False}[config["jit_compile"]],
+        meta_gradient=policy.meta_gradient,
+        meta_every=policy.meta_every,
+        policy_warmup_steps=round(policy.policy_warmup_fraction * steps),
+        normalise_weights=policy.normalise_weights,
+        weighting=policy.weighting,
+        jit_compile=_JIT_COMPILE[config.run.jit_compile],
     )
     return model
 
 
-def task_optimizer(config: Mapping[str, Any], steps_per_epoch: int, task: keras.Model) -> keras.optimizers.Optimizer:
+def _policy_network(policy: PolicySettings) -> PolicyNetwork:
+    return PolicyNetwork(policy.policy_hidden_units, policy.policy_head, policy.sampler_identity_odds)
+
+
+def task_optimizer(
+    settings: OptimizerSettings, steps: int, steps_per_epoch: int, task: keras.Model
+) -> keras.optimizers.Optimizer:
     """SGD with Nesterov momentum, linear warm-up and cosine decay to zero (method.md, "Protocols").
 
-    config["weight_decay"] is the factor of an L2 penalty, as the papers give it. Its gradient would pass through
+    settings.weight_decay is the factor of an L2 penalty, as the papers give it. Its gradient would pass through
     the momentum, which adds it up to 1 / (1 - momentum) times; Keras's decay does not, so it gets that factor.
-    Scales of BatchNorm and all biases decay too (as in the CIFAR networks' own codes) if the config says so.
+    Scales of BatchNorm and all biases decay too (as in the CIFAR networks' own codes) if the settings say so.
+
+    Args:
+        settings: of the optimizer.
+        steps: number of training steps of the run.
+        steps_per_epoch: of them in an epoch.
+        task: whose variables it will train.
     """
-    warmup = round(config["warmup_epochs"] * steps_per_epoch)
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config["learning_rate"],
-        decay_steps=max(1, config["epochs"] * steps_per_epoch - warmup),
-        warmup_target=config["learning_rate"] if warmup else None,
+        initial_learning_rate=0.0 if warmup else settings.learning_rate,
+        decay_steps=max(1, steps - warmup),
+        warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    decay = config["weight_decay"] / (1 - config["momentum"])
-    averaging = {"use_ema": True, "ema_momentum": config["ema_momentum"]} if config["ema_momentum"] else {}
+    decay = settings.weight_decay / (1 - settings.momentum)
+    averaging = {"use_ema": True, "ema_momentum": settings.ema_momentum} if settings.ema_momentum else {}
     optimizer = AveragingSGD(
-        schedule, momentum=config["momentum"], nesterov=True, weight_decay=decay or None, **averaging
+        schedule, momentum=settings.momentum, nesterov=True, weight_decay=decay or None, **averaging
     )
-    if not config["decay_scales_and_biases"]:
+    if not settings.decay_scales_and_biases:
         optimizer.exclude_from_weight_decay([v for v in task.trainable_variables if len(v.shape) < 2])
     return optimizer

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from metaaug_tf.augmentation.augment import Augmentation, augment
+from metaaug_tf.augmentation.augment import augment
 from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.data.streamed_examples import StreamedExamples
 from metaaug_tf.files import written_aside
 from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.settings import Augmentation
 
 # Draws that training never makes: no run has so many epochs.
 OBSERVATION_EPOCH = 2**30

@@ -21,11 +21,11 @@ def examples(images, labels):
 
 GOOD = helpers.random_examples(8, 0)
 BAD_DATA = [
-    (examples(np.full((8, 8, 8, 3), np.nan, np.float32), GOOD.labels), "images are uint8.*float32"),
-    (examples(GOOD.images, np.array([0, 1, 2, 3, 0, 1, -1, 0], np.int32)), "label -1"),
-    (examples(GOOD.images, GOOD.labels.astype(np.float32)), "labels are whole numbers.*float32"),
+    (examples(np.full((8, 8, 8, 3), np.nan, np.float32), GOOD.labels), "images must be uint8.*float32"),
+    (examples(GOOD.images, np.array([0, 1, 2, 3, 0, 1, -1, 0], np.int32)), "got -1"),
+    (examples(GOOD.images, GOOD.labels.astype(np.float32)), "labels must be integers.*float32"),
     (examples(GOOD.images[0], GOOD.labels), r"\[N, H, W, C\]"),
-    (examples(GOOD.images[:5], GOOD.labels), "5 images.*8 labels"),
+    (examples(GOOD.images[:5], GOOD.labels), "5 images.*\\[8\\]"),
 ]
 
 
@@ -39,7 +39,7 @@ def test_images_and_labels_that_can_not_be_are_refused(bad, message):
 def test_labels_beyond_the_classes_are_refused():
     bad = ma.Examples(GOOD.images, np.full_like(GOOD.labels, 4))
     for sets in ((bad, GOOD), (GOOD, bad)):
-        with pytest.raises(ma.UserError, match="label 4.*4 classes"):
+        with pytest.raises(ma.UserError, match="from 0 to 3, got 4"):
             ma.training_dataset(*sets, ma.PairSampler(), batch_size=4, classes=4)
 
 
@@ -65,7 +65,7 @@ def test_settings_of_checkpoints_may_change_and_others_not(tmp_path):
 def test_settings_of_checkpoints_have_ranges():
     config = config_for("glyphs").to_dict()
     check_config({**config, "checkpoint_minutes": 0.0, "checkpoints_kept": 1})
-    with pytest.raises(ma.UserError, match="checkpoint_minutes=-1(.|\n)*checkpoints_kept=0"):
+    with pytest.raises(ma.UserError, match="checkpoint_minutes .* got -1(.|\n)*checkpoints_kept .* got 0"):
         check_config({**config, "checkpoint_minutes": -1, "checkpoints_kept": 0})
 
 

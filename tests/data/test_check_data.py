@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from metaaug_tf import main
-from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.data.sources import load as sources
 from metaaug_tf.data.sources.contact_sheet import draw_contact_sheet, one_of_each_class_in_turn
 
@@ -70,7 +70,7 @@ def test_imagenet_is_to_be_downloaded_by_hand(tmp_path, monkeypatch, capfd):
         (["--dataset=svhn_croped"], "nearest: svhn_cropped"),
         (["--dataset=folder"], "--data_dir"),
         (["--config.train_per_class=10", "--config.validation_per_class=10"], "too few"),
-        (["--config.stream=True"], "is for TFDS datasets"),
+        (["--config.stream=True"], "only TFDS datasets"),
     ],
 )
 def test_what_is_wrong_is_told(arguments, message, tmp_path, monkeypatch, capfd):
@@ -85,9 +85,9 @@ def test_one_class_is_refused(tmp_path, monkeypatch, capfd):
     code, _, err = check(monkeypatch, capfd, "--dataset=folder", f"--data_dir={tmp_path}")
     assert code == 2 and "1 class folder(s) found, at least 2 needed" in err
     one = Examples(np.zeros((3, 8, 8, 3), np.uint8), np.zeros(3, np.int32))
-    monkeypatch.setattr(sources, "_load", lambda settings, data_dir: Dataset(one, one, one, ("ant",)))
+    monkeypatch.setattr(sources, "_load", lambda settings, data_dir: Splits(one, one, one, ("ant",)))
     code, _, err = check(monkeypatch, capfd, "--dataset=glyphs")
-    assert code == 2 and "has one class, 'ant'" in err
+    assert code == 2 and "has a single class, 'ant'" in err
 
 
 @data_settings.needs_omniglot

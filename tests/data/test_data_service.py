@@ -10,7 +10,7 @@ import pytest
 import streamed_photos
 
 import metaaug_tf as ma
-from metaaug_tf.data.service import lost_service_told, start
+from metaaug_tf.data.service import lost_service_reported, start
 
 
 def stop(servers):
@@ -85,7 +85,7 @@ def test_a_service_that_does_not_answer_is_named():
         pipelines.make(ma.PairSampler(), data_service=address)
 
 
-def test_a_service_that_was_started_anew_in_the_meantime_is_told_of():
+def test_a_service_that_was_restarted_in_the_meantime_is_reported():
     port = free_ports()
     train = pipelines.examples(400)
     sizes = {"batch_size": 4, "validation_batch_size": 2}
@@ -94,7 +94,7 @@ def test_a_service_that_was_started_anew_in_the_meantime_is_told_of():
     dataset = ma.training_dataset(
         train, train, ma.PairSampler(), augmentation=plain, data_service=f"localhost:{port}", **sizes
     )
-    with pytest.raises(ma.UserError, match=r"started anew.*same command goes on"), lost_service_told():
+    with pytest.raises(ma.UserError, match=r"was restarted.*same command resumes"), lost_service_reported():
         for number, _ in enumerate(dataset):
             if number == 1:
                 stop(servers)

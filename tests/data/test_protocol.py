@@ -10,8 +10,9 @@ import metaaug_tf as ma
 from metaaug_tf.callbacks.averaging import averaging_callbacks, use_averages
 from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.checkpoints.resume import fit_resumably
-from metaaug_tf.config import config_for
+from metaaug_tf.config import Config, config_for
 from metaaug_tf.meta.losses import SmoothedCrossEntropy
+from metaaug_tf.settings import OptimizerSettings
 from metaaug_tf.training.build import build_model
 
 
@@ -43,7 +44,7 @@ def test_label_smoothing_is_that_of_keras_for_one_hot_labels(smoothing):
 
 @pytest.mark.parametrize("synchronised", [False, True])
 def test_batch_norm_over_replicas_is_a_setting(synchronised):
-    model = build_model(settings(synchronise_batch_norm=synchronised), 4, (8, 8, 3), 3)
+    model = build_model(Config.of(settings(synchronise_batch_norm=synchronised)), 4, (8, 8, 3), 3)
     found = [layer.synchronized for layer in model.task.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert found == [synchronised] * 3
 
@@ -51,7 +52,7 @@ def test_batch_norm_over_replicas_is_a_setting(synchronised):
 @pytest.mark.long
 def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
     config = settings(ema_momentum=0.8, epochs=2)
-    model = build_model(config, 4, (8, 8, 3), 3)
+    model = build_model(Config.of(config), 4, (8, 8, 3), 3)
     seen = []
 
     class Record(keras.callbacks.Callback):
@@ -81,7 +82,7 @@ def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
     loss = model.evaluate(data, verbose=0, return_dict=True)["loss"]
     assert history.history["val_loss"][-1] == pytest.approx(loss, abs=1e-5)
 
-    restored = build_model(config, 4, (8, 8, 3), 3)
+    restored = build_model(Config.of(config), 4, (8, 8, 3), 3)
     assert Checkpoints(restored, tmp_path).restore()
     for found, wanted in zip(helpers.values_of(restored.task.trainable_variables), seen[-1], strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-6)  # training goes on from the weights, not the average
@@ -91,18 +92,20 @@ def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
 
 
 def test_without_averaging_nothing_is_kept_or_changed():
-    model = build_model(settings(), 4, (8, 8, 3), 3)
+    model = build_model(Config.of(settings()), 4, (8, 8, 3), 3)
     before = helpers.values_of(model.task.trainable_variables)
     use_averages(model)
     for old, new in zip(before, helpers.values_of(model.task.trainable_variables), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert averaging_callbacks(settings()) == [] and not model.optimizer.use_ema
+    assert averaging_callbacks(OptimizerSettings.of(settings())) == [] and not model.optimizer.use_ema
 
 
 @pytest.mark.parametrize("everything", [True, False])
 def test_which_variables_decay(everything):
     """Zero gradients leave decay alone to act."""
-    model = build_model(settings(decay_scales_and_biases=everything, weight_decay=0.01, momentum=0.9), 4, (8, 8, 3), 3)
+    model = build_model(
+        Config.of(settings(decay_scales_and_biases=everything, weight_decay=0.01, momentum=0.9)), 4, (8, 8, 3), 3
+    )
     variables = model.task.trainable_variables
     for variable in variables:
         variable.assign(tf.ones_like(variable))
@@ -138,7 +141,7 @@ def test_a_run_with_averaged_weights_goes_on_as_if_nothing_had_happened(tmp_path
     config = settings(ema_momentum=0.8, epochs=2)
 
     def train(folder, epochs):
-        model = build_model(config, 4, (8, 8, 3), 3)
+        model = build_model(Config.of(config), 4, (8, 8, 3), 3)
         checkpoints = Checkpoints(model, folder)
         checkpoints.restore()
         fit_resumably(

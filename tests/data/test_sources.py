@@ -41,11 +41,11 @@ def test_glyphs_through_the_registry():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"channels": 2}, "channels=2: must be 1"),
-        ({"image_size": -1}, "image_size=-1: must be 0 or more"),
-        ({"test_fraction": 1.0}, "test_fraction=1.0: must be between"),
-        ({"validation_fraction": 1.5}, "validation_fraction=1.5: must be"),
-        ({"split": "train"}, "'glyphs' has no named splits"),
+        ({"channels": 2}, "channels must be one of 1, 3, got 2"),
+        ({"image_size": -1}, "image_size must be from 0 to 4096, got -1"),
+        ({"test_fraction": 1.0}, "test_fraction must be from 0.01 to 0.9, got 1.0"),
+        ({"validation_fraction": 1.5}, "validation_fraction must be from 0 to 0.9, got 1.5"),
+        ({"split": "train"}, "split must be empty for 'glyphs', got train"),
         ({"validation_examples": 5, "validation_per_class": 1}, "exclude each other"),
     ],
 )

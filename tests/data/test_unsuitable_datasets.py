@@ -7,11 +7,12 @@ import pytest
 import tensorflow_datasets as tfds
 
 import metaaug_tf as ma
-from metaaug_tf.config import NETWORKS, config_for
+from metaaug_tf.config import config_for
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.data.sources import tfds as tfds_source
 from metaaug_tf.data.sources import tfds_streamed as stream_source
-from metaaug_tf.tasks.registry import build_task
+from metaaug_tf.settings import NetworkSettings
+from metaaug_tf.tasks.registry import NETWORKS, build_task
 
 features = tfds.features
 IMAGE, LABEL = features.Image(shape=(8, 8, 3)), features.ClassLabel(num_classes=3)
@@ -114,12 +115,12 @@ def test_a_split_that_is_not_there(load, stream):
 
 
 def test_one_class(load):
-    with pytest.raises(ma.UserError, match="has one class, '1'"):
+    with pytest.raises(ma.UserError, match="has a single class, '1'"):
         load(OneClass)
 
 
 def test_classes_that_are_not_known_without_reading_everything(load):
-    with pytest.raises(ma.UserError, match=r"labels are plain numbers.*--config\.stream=False"):
+    with pytest.raises(ma.UserError, match=r"labels are plain integers.*--config\.stream=False"):
         load(PlainNumbers, stream=True)
     assert load(PlainNumbers).class_names == ("0", "1", "2")
 
@@ -128,6 +129,6 @@ def test_classes_that_are_not_known_without_reading_everything(load):
 def test_images_smaller_than_the_network_takes(network):
     """conv_net takes any."""
     smallest = 32 if network.startswith("resnet") else 8
-    settings = {"model": network, "depth": 10, "width": 1}
+    settings = NetworkSettings(model=network, depth=10, width=1)
     with pytest.raises(ma.UserError, match=f"at least {smallest} x {smallest} pixels, not 32 x {smallest - 1}: set"):
         build_task(settings, 10, (32, smallest - 1, 3))

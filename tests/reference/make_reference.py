@@ -8,6 +8,7 @@ Writes:
     model.keras     a MetaAugment model after two epochs, with what it predicts in model.npz
     augment.keras   a classifier with a LearnedAugment layer
     run.zip         a finished run folder, without exports and report
+    digests.json    of the settings of some datasets
 
 It uses nothing but the command line and public names, so that it runs on any version.
 """
@@ -215,6 +216,14 @@ def make_run(folder: Path) -> None:
                     archive.write(path, name)
 
 
+def digests() -> dict[str, str]:
+    """What checkpoints are compared by: a digest of the settings."""
+    from metaaug_tf.config import config_digest, config_for
+
+    names = ("glyphs", "omniglot", "imagenet2012", "rock_paper_scissors")
+    return {name: config_digest(config_for(name).to_dict()) for name in names}
+
+
 def main() -> None:
     """Makes everything."""
     folder = Path(sys.argv[1])
@@ -228,6 +237,7 @@ def main() -> None:
     (folder / "rows.json").write_text(json.dumps({"processor": processor(), "runs": runs}, indent=1) + "\n")
     make_run(folder)
     (folder / "batches.json").write_text(json.dumps(batch_digests(), indent=1) + "\n")
+    (folder / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n")
     make_model(folder)
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import metaaug_tf as ma
+from metaaug_tf.settings import NetworkSettings
 from metaaug_tf.tasks.pyramidnet import pyramidnet
 from metaaug_tf.tasks.registry import NETWORKS, build_task
 from metaaug_tf.tasks.resnet import resnet
@@ -60,7 +61,7 @@ STAGES = {
 @functools.cache
 def built(name):
     classes, shape = PUBLISHED[name][0]
-    return build_task({"model": name}, classes, shape)
+    return build_task(NetworkSettings(model=name), classes, shape)
 
 
 @pytest.mark.long
@@ -154,7 +155,7 @@ def test_small_relatives_train_on_even_and_odd_sizes(name, size):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: build_task({"model": "resnet"}, 10, (32, 32, 3)), "wrn_40_2.*applications/NAME"),
+        (lambda: build_task(NetworkSettings(model="resnet"), 10, (32, 32, 3)), "wrn_40_2.*applications/NAME"),
         (lambda: resnet(18, 10, (32, 32, 3)), "one of 50, 101, 152, 200"),
         (lambda: resnet(50, 10, (28, 28, 1)), "at least 32 x 32 pixels, not 28 x 28: set --config.image_size"),
         (lambda: shake_shake(3, 10, (32, 32, 3)), "even number"),
@@ -174,5 +175,5 @@ def test_every_network_of_the_registry_is_checked_or_has_settings():
 
 @pytest.mark.slow
 def test_shake_shake_2x112d_has_35_6_million_parameters():
-    task = build_task({"model": "shake_shake_26_2x112d"}, *CIFAR)
+    task = build_task(NetworkSettings(model="shake_shake_26_2x112d"), *CIFAR)
     assert round(sum(int(np.prod(v.shape)) for v in task.trainable_variables) / 1e6, 1) == 35.6

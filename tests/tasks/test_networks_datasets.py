@@ -11,9 +11,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 import metaaug_tf as ma
-from metaaug_tf.augmentation.augment import augmentation_from
-from metaaug_tf.config import NETWORKS, check_config, config_for
+from metaaug_tf.config import Config, check_config, config_for
 from metaaug_tf.data.sources import load_dataset
+from metaaug_tf.settings import Augmentation
+from metaaug_tf.tasks.registry import NETWORKS
 from metaaug_tf.training.build import build_model
 
 # Classes and images of a class that are written, their size, the splits, and what else an example has.
@@ -83,14 +84,14 @@ def shrunken(dataset, network, **changes):
 
 def two_meta_steps(config, folder):
     data = load_dataset(config, str(folder))
-    model = build_model(config, len(data.class_names), data.train.image_shape, 2)
+    model = build_model(Config.of(config), len(data.class_names), data.train.image_shape, 2)
     training = ma.training_dataset(
         data.train,
         data.validation,
         model.sampler,
         batch_size=config["batch_size"],
         validation_batch_size=config["validation_batch_size"],
-        augmentation=augmentation_from(config),
+        augmentation=Augmentation.of(config),
     )
     before = [variable.numpy().copy() for variable in model.policy_network.trainable_variables]
     history = model.fit(training.take(2), epochs=1, verbose=0)

@@ -1,6 +1,7 @@
 """Command lines and settings nobody would give: a run that can be, or exit code 2 and a message."""
 
 import string
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from in_process import in_process
 
 import metaaug_tf as ma
 from metaaug_tf import main
-from metaaug_tf.config import POLICIES, check_config, config_for
+from metaaug_tf.augmentation.policies import POLICIES
+from metaaug_tf.config import Config, check_config, config_for
 from metaaug_tf.data.sources import check
-from metaaug_tf.data.sources.load import check_settings, load_dataset
+from metaaug_tf.data.sources.load import check_settings
+from metaaug_tf.run_folder import RunFolder
 from metaaug_tf.training import train
-from metaaug_tf.training.build import build_model
+from metaaug_tf.training.prepare import prepare
+from metaaug_tf.workers.workers import Workers
 
 SETTINGS = config_for("glyphs").to_dict()
 # What a system passes on: any text, bytes that are no UTF-8 as lone surrogates, but no zero.
@@ -62,7 +66,7 @@ def test_any_command_line(cases, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     started = []
     monkeypatch.setattr(train, "train", lambda config, *_: started.append(config))
-    monkeypatch.setattr(check, "check_data", lambda config, *_: check_settings(config))
+    monkeypatch.setattr(check, "check_data", lambda settings, *_: check_settings(settings))
 
     def checked(arguments):
         try:
@@ -71,7 +75,7 @@ def test_any_command_line(cases, tmp_path, monkeypatch, capfd):
             code, said = exit.code, "help"
         assert code in (0, 2) and "Traceback" not in said and (said or code == 0)
         for config in started:
-            check_config(config)
+            check_config(config.flat)
         started.clear()
 
     fuzz(cases, checked, st.lists(st.one_of(PLAUSIBLE, PLAUSIBLE, PLAUSIBLE, ODDITY), max_size=4))
@@ -100,7 +104,7 @@ SMALL = {
     "cutout": st.sampled_from([0, 1, 100]),
     "fill": st.integers(0, 255),
     "flip": st.booleans(),
-    "policy": st.sampled_from(POLICIES),
+    "policy": st.sampled_from(list(POLICIES)),
     "model": st.sampled_from(["conv_net", "conv_net", "wide_resnet", "applications/None"]),
     "depth": st.just(10),
     "width": st.integers(1, 2),
@@ -138,15 +142,13 @@ def test_any_settings_train_a_step_or_are_refused(cases):
         config = {**SETTINGS, **changes}
         try:
             check_config(config)
-            data = load_dataset(config, None)
-            steps = max(1, len(data.train) // config["batch_size"])
-            model = build_model(config, len(data.class_names), data.train.image_shape, steps)
-            dataset = train._training_dataset(model, data, config)
+            job = prepare(Config.of(config), None, RunFolder(Path("nowhere")), Workers())
+            dataset = job.training_dataset()
         except ma.UserError as error:
             outcomes.append(str(error))
             return
-        logs = model.fit(dataset.take(1), verbose=0).history
-        assert np.isfinite(logs["loss"][0]) and model.optimizer.iterations.numpy() == 1
+        logs = job.model.fit(dataset.take(1), verbose=0).history
+        assert np.isfinite(logs["loss"][0]) and job.model.optimizer.iterations.numpy() == 1
         outcomes.append("trained")
 
     fuzz(cases, trained, st.fixed_dictionaries(SMALL))

@@ -138,7 +138,7 @@ BAD_INPUT = [
     (["--nonsense=1"], "Unknown command line flag"),
     (["glyphs"], "unexpected argument"),
     (["--dataset=cifar11"], "cifar10"),
-    (["--config.batch_size=100000"], "larger than the training set"),
+    (["--config.batch_size=100000"], "must be at most the "),
     (["--dataset=folder", "--data_dir=absent"], "absent"),
     (["--config.train_per_class=100000"], "at most 2000"),
     (["--config.train_per_class=10", "--config.validation_per_class=10"], "too few"),

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from pretended_workers import Pretending
 
-from metaaug_tf.config import config_for
+from metaaug_tf.config import Config, config_for
 from metaaug_tf.errors import UserError
 from metaaug_tf.training.train import train
 from metaaug_tf.workers import start as distribution
@@ -68,7 +68,7 @@ def test_batches_are_refused_before_data_are_read_or_folders_made(tmp_path):
 
     config = {**CONFIG, "batch_size": 64, "validation_batch_size": 32}
     with pytest.raises(
-        UserError, match="batch_size=64 .*3 devices; 63 or 66 can\n.*validation_batch_size=32 .*30 or 33"
+        UserError, match="batch_size .*3 devices, got 64; use 63 or 66\n.*validation_batch_size .*30 or 33"
     ):
-        train(config, tmp_path / "run", "absent", workers=OfThree(0, None))
+        train(Config.of(config), tmp_path / "run", "absent", workers=OfThree(0, None))
     assert not list(tmp_path.iterdir())

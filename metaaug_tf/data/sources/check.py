@@ -1,22 +1,21 @@
 """What `--check_data` says: which data are there, what is missing and the next step, and a contact sheet."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.data.sources.contact_sheet import draw_contact_sheet
 from metaaug_tf.data.sources.load import check_settings, load_dataset
 from metaaug_tf.data.sources.tfds import find_builder
 from metaaug_tf.errors import UserError
+from metaaug_tf.settings import DataSettings
 
 _READ_FOR_THE_SHEET = 1000
 
 
-def check_data(settings: Mapping[str, Any], data_dir: str | None, sheet: Path) -> str:
+def check_data(settings: DataSettings, data_dir: str | None, sheet: Path) -> str:
     """Reads the dataset as training would, but downloads nothing, and draws a contact sheet.
 
     Args:
@@ -31,9 +30,9 @@ def check_data(settings: Mapping[str, Any], data_dir: str | None, sheet: Path) -
         UserError: something is missing or can't be used; says the next step.
     """
     check_settings(settings)
-    lines = [f"dataset {settings['dataset']}"]
-    if settings["dataset"] not in ("glyphs", "folder"):
-        builder = find_builder(settings["dataset"], data_dir)
+    lines = [f"dataset {settings.dataset}"]
+    if settings.dataset not in ("glyphs", "folder"):
+        builder = find_builder(settings.dataset, data_dir)
         if not builder.is_prepared():
             raise UserError(what_is_missing(builder))
         splits = (f"{name} {info.num_examples:,}" for name, info in builder.info.splits.items())
@@ -66,7 +65,7 @@ def what_is_missing(builder: tfds.core.DatasetBuilder) -> str:
     return "\n".join(lines)
 
 
-def _found(data: Dataset) -> list[str]:
+def _found(data: Splits) -> list[str]:
     sets = ("training", data.train), ("validation", data.validation), ("test", data.test)
     height, width, channels = data.train.image_shape
     lines = [f"{name}: {len(part):,} images" for name, part in sets]

@@ -4,21 +4,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.data.sources.images import check_memory, fit_image
 from metaaug_tf.data.splits import cut_dataset, per_class_counts
 from metaaug_tf.errors import UserError
+from metaaug_tf.settings import DataSettings
 
 ENDINGS = (".png", ".jpg", ".jpeg")  # in any case; other files are ignored, hidden ones too
 LAYOUT = "it should hold train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png (PNG or JPEG)"
 
 
-def load_folder(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
+def load_folder(settings: DataSettings, data_dir: str | None) -> Splits:
     """Read a folder of images and cut it into the three sets.
 
     Args:
@@ -72,7 +72,7 @@ def find_images(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]
     return train, test
 
 
-def read_images(files: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> tuple[Examples, int]:
+def read_images(files: Mapping[str, Sequence[Path]], settings: DataSettings) -> tuple[Examples, int]:
     """Decode all files of one set.
 
     Args:
@@ -85,10 +85,10 @@ def read_images(files: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]
     Raises:
         UserError: a file can't be decoded (and skip_corrupt is off); images differ in size.
     """
-    size, channels = settings["image_size"], settings["channels"]
+    size, channels = settings.image_size, settings.channels
     paths = [path for members in files.values() for path in members]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), [len(members) for members in files.values()])
-    decode = partial(_decode, size=size, channels=channels, skip=settings["skip_corrupt"])
+    decode = partial(_decode, size=size, channels=channels, skip=settings.skip_corrupt)
     first = next((image for image in map(decode, paths) if image is not None), None)
     if first is None:
         raise UserError(f"none of the {len(paths)} images around {paths[0]} can be decoded.")

@@ -2,9 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import requests
@@ -12,10 +11,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
-from metaaug_tf.data.examples import Dataset, Examples
+from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.data.sources.images import check_memory, fit_image
 from metaaug_tf.data.splits import cut_dataset
 from metaaug_tf.errors import UserError
+from metaaug_tf.settings import DataSettings
 
 # Which splits are the training and the test set where this isn't plainly "train" and "test" (or else
 # "validation"); with None the test set is cut from the first.
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-zA-Z][\w-]*(/[\w.+-]+)?(:[\d*.]+)?", re.ASCII)
 DOWNLOAD_HOSTS = ("https://storage.googleapis.com", "https://github.com")
 
 
-def load_tfds(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
+def load_tfds(settings: DataSettings, data_dir: str | None) -> Splits:
     """Read a TFDS dataset and cut it into the three sets.
 
     Args:
@@ -39,11 +39,11 @@ def load_tfds(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
         UserError: the name is unknown; the data can't be had, lack the split or are damaged; the features
             aren't one image and one class; the images don't fit into memory; too few for the split.
     """
-    builder = prepared_builder(settings["dataset"], data_dir)
+    builder = prepared_builder(settings.dataset, data_dir)
     check_features(builder)
-    splits = choose_splits(builder, settings["split"])
+    splits = choose_splits(builder, settings.split)
     counts = [builder.info.splits[split].num_examples for split in splits]
-    shape = (*image_size(builder, settings["image_size"]), settings["channels"])
+    shape = (*image_size(builder, settings.image_size), settings.channels)
     check_memory(sum(counts), *shape)
     sets = [_read(builder, split, count, shape) for split, count in zip(splits, counts, strict=True)]
     pool, test = sets[0], sets[1] if len(sets) > 1 else None

@@ -1,25 +1,25 @@
 """TFDS datasets of JPEG images that are left in their files (--config.stream=True), for those too large for memory."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
-from metaaug_tf.data.examples import Dataset
+from metaaug_tf.data.examples import Splits
 from metaaug_tf.data.sources.images import check_memory
 from metaaug_tf.data.sources.tfds import check_features, check_labels, choose_splits, class_names, prepared_builder
 from metaaug_tf.data.streamed_examples import StreamedExamples, broken_files_named
 from metaaug_tf.errors import UserError
+from metaaug_tf.settings import DataSettings
 
 # Settings that need every label or every image at hand.
 _IN_MEMORY_ONLY = ("train_per_class", "validation_per_class", "test_per_class", "label_noise", "train_on_validation")
 _JPEG_START = b"\xff\xd8"
 
 
-def load_stream(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
+def load_stream(settings: DataSettings, data_dir: str | None) -> Splits:
     """A TFDS dataset whose training and test images stay in files; the validation images are in memory.
 
     Sets are cut by index: TFDS writes its files in a shuffled order, so the last examples of a split are a random
@@ -34,30 +34,30 @@ def load_stream(settings: Mapping[str, Any], data_dir: str | None) -> Dataset:
             everything, or a setting that needs all images in memory.
     """
     _check_settings(settings)
-    builder = prepared_builder(settings["dataset"], data_dir)
+    builder = prepared_builder(settings.dataset, data_dir)
     check_features(builder)
     _check_classes_are_known(builder)
-    splits = choose_splits(builder, settings["split"])
+    splits = choose_splits(builder, settings.split)
     sets = [list(builder.info.splits[split].file_instructions) for split in splits]
     _check_jpeg(builder.name, sets[0])
     pool = sets[0]
     if len(sets) == 1:
-        pool, rest = _cut_end(pool, round(settings["test_fraction"] * _count(pool)), "testing")
+        pool, rest = _cut_end(pool, round(settings.test_fraction * _count(pool)), "testing")
         sets.append(rest)
-    held_out = settings["validation_examples"] or round(settings["validation_fraction"] * _count(pool))
+    held_out = settings.validation_examples or round(settings.validation_fraction * _count(pool))
     train, validation = _cut_end(pool, held_out, "validation")
-    if settings["train_examples"]:
-        train = cut_files(train, 0, settings["train_examples"])
-    check_memory(held_out, settings["image_size"], settings["image_size"], 3)
+    if settings.train_examples:
+        train = cut_files(train, 0, settings.train_examples)
+    check_memory(held_out, settings.image_size, settings.image_size, 3)
     train, validation, test = (
-        StreamedExamples(files, builder.info.features, settings["image_size"]) for files in (train, validation, sets[1])
+        StreamedExamples(files, builder.info.features, settings.image_size) for files in (train, validation, sets[1])
     )
     with broken_files_named(validation, test):
-        judges, first = validation.head(held_out), test.head(1)
-    for split, labels in ((splits[0], judges.labels), (splits[-1], first.labels)):
+        held_out_images, first = validation.head(held_out), test.head(1)
+    for split, labels in ((splits[0], held_out_images.labels), (splits[-1], first.labels)):
         check_labels(builder, split, labels)
     names = class_names(builder, np.arange(builder.info.features["label"].num_classes))
-    return Dataset(train, judges, test, names)
+    return Splits(train, held_out_images, test, names)
 
 
 def cut_files(files: Sequence[FileInstruction], start: int, stop: int) -> list[FileInstruction]:
@@ -86,22 +86,22 @@ def _cut_end(files: list[FileInstruction], held_out: int, purpose: str):
     return cut_files(files, 0, count - held_out), cut_files(files, count - held_out, count)
 
 
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    given = [f"--config.{key}={settings[key]}" for key in _IN_MEMORY_ONLY if settings[key]]
+def _check_settings(settings: DataSettings) -> None:
+    given = [f"--config.{key}={getattr(settings, key)}" for key in _IN_MEMORY_ONLY if getattr(settings, key)]
     if given:
         raise UserError(f"{', '.join(given)} needs all images in memory: set --config.stream=False, or leave it out")
-    if not settings["image_size"] or settings["channels"] != 3:
+    if not settings.image_size or settings.channels != 3:
         raise UserError(
             f"--config.stream=True needs colour (--config.channels=3) and --config.image_size above 0, "
-            f"not channels {settings['channels']} and image_size {settings['image_size']}"
+            f"not channels {settings.channels} and image_size {settings.image_size}"
         )
 
 
 def _check_classes_are_known(builder: tfds.core.DatasetBuilder) -> None:
     if not isinstance(builder.info.features["label"], tfds.features.ClassLabel):
         raise UserError(
-            f"{builder.name}: its labels are plain numbers, {builder.info.features['label']}, and how many classes "
-            "there are can't be known without reading everything; --config.stream=False does"
+            f"{builder.name}: its labels are plain integers, {builder.info.features['label']}; which classes there are "
+            "is known only once all are read; use --config.stream=False"
         )
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from pipelines import batches, examples, same
 
 import metaaug_tf as ma
-from metaaug_tf.data.input_shard import Share, check_divisible
+from metaaug_tf.data.input_shard import InputShard, check_divisible
 
 PLAIN = ma.Augmentation(padding=0, flip=False, policy="none")  # quick: draws, but changes no pixel
 FULL = ma.Augmentation(padding=1, cutout=2)
@@ -97,19 +97,20 @@ def test_keras_takes_the_number_of_steps_not_of_parts():
 
 
 def test_parts_of_a_batch_are_equal_and_in_order():
-    parts = Share(replicas=4, first=2, local=2).parts((tf.range(8), tf.range(4) * 10))
+    parts = InputShard(replicas=4, first=2, local=2).parts((tf.range(8), tf.range(4) * 10))
     assert [[column.numpy().tolist() for column in part] for part in parts] == [[[4, 5], [20]], [[6, 7], [30]]]
 
 
 def test_batches_that_can_not_be_divided_are_refused_with_sizes_that_can():
     check_divisible({"batch_size": 8}, 4)
     with pytest.raises(
-        ma.UserError, match="batch_size=10 .*4 devices; 8 or 12 can\n.*validation_batch_size=3 .*; 4 can"
+        ma.UserError,
+        match="batch_size must be .* 4 devices, got 10; use 8 or 12\n.*validation_batch_size .* got 3; use 4",
     ):
         check_divisible({"batch_size": 10, "validation_batch_size": 3}, 4)
 
 
 def test_a_validation_set_smaller_than_its_batch_is_refused_where_its_size_does_not_do():
     sets = examples(16), examples(13, 1), ma.PairSampler()
-    with pytest.raises(ma.UserError, match="validation_batch_size=13 .*2 devices; 12 or 14 can"):
+    with pytest.raises(ma.UserError, match="validation_batch_size .*2 devices, got 13; use 12 or 14"):
         ma.training_dataset(*sets, batch_size=8, validation_batch_size=64, strategy=Cluster(2, 1))

@@ -88,15 +88,18 @@ def test_fit_on_one_hot_pairs_of_unknown_number_takes_a_step_for_each_batch():
 
 FLOATS = ma.Examples(TRAIN.images.astype(np.float32), TRAIN.labels)
 BAD = [
-    (lambda: (TRAIN, JUDGES), "tf.data.Dataset.*not Examples"),
-    (lambda: (pairs(TRAIN), JUDGES), r"one by one.*\.batch"),
-    (lambda: (pairs(FLOATS).batch(4), JUDGES), "uint8.*not float32.*Rescaling"),
+    (lambda: (TRAIN, JUDGES), "tf.data.Dataset.*got Examples"),
+    (lambda: (pairs(TRAIN), JUDGES), r"single images.*\.batch"),
+    (lambda: (pairs(FLOATS).batch(4), JUDGES), "uint8.*got float32.*Rescaling"),
     (lambda: (pairs(TRAIN).batch(4).repeat(), JUDGES), "never end"),
-    (lambda: (pairs(TRAIN).batch(4).map(lambda x, y: x), JUDGES), r"are \(images, labels\), not"),
-    (lambda: (pairs(TRAIN).batch(4), pairs(JUDGES)), "validation images come one by one"),
-    (lambda: (pairs(TRAIN).batch(4), pairs(JUDGES).batch(4).take(0)), "no validation images"),
-    (lambda: (pairs(TRAIN).batch(4), JUDGES.take(np.arange(0))), "no validation images"),
-    (lambda: (pairs(TRAIN).batch(4), helpers.random_examples(7, 1, size=9)), "validation images are .*must agree"),
+    (lambda: (pairs(TRAIN).batch(4).map(lambda x, y: x), JUDGES), r"must be \(images, labels\), got"),
+    (lambda: (pairs(TRAIN).batch(4), pairs(JUDGES)), "validation images must be in batches"),
+    (lambda: (pairs(TRAIN).batch(4), pairs(JUDGES).batch(4).take(0)), "validation set is empty"),
+    (lambda: (pairs(TRAIN).batch(4), JUDGES.take(np.arange(0))), "validation set is empty"),
+    (
+        lambda: (pairs(TRAIN).batch(4), helpers.random_examples(7, 1, size=9)),
+        "validation images must have the shape of",
+    ),
 ]
 
 

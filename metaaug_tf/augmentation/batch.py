@@ -1,0 +1,26 @@
+"""The inputs of one training batch, as the input pipelines make them and the training step takes them."""
+
+from typing import TypedDict
+
+import tensorflow as tf
+
+
+class TrainingInputs(TypedDict):
+    """What a training batch holds besides its labels.
+
+    Keys:
+        images: uint8 [B, H, W, C], augmented.
+        pairs: int32 [B, 2], the indices of the operations that made them.
+        magnitudes: float32 [B, 2], signed.
+        validation_images: uint8 [M, H, W, C], as they are.
+        validation_labels: [M, ...].
+    """
+
+    images: tf.Tensor
+    pairs: tf.Tensor
+    magnitudes: tf.Tensor
+    validation_images: tf.Tensor
+    validation_labels: tf.Tensor
+
+
+KEYS = frozenset(TrainingInputs.__annotations__)

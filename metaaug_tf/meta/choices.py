@@ -1,0 +1,4 @@
+"""x"""
+
+METHODS = {"exact": "", "finite_difference": "", "last_block": ""}
+WEIGHTINGS = {"learned": "", "equal": "", "shuffled": ""}

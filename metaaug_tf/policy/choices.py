@@ -1,0 +1,3 @@
+"""x"""
+
+HEADS = ("contrast", "additive")
