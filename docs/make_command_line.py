@@ -1,4 +1,4 @@
-"""Writes docs/command-line.md from the flags and settings themselves; tests/test_docs_commands.py keeps it current.
+"""Writes docs/command-line.md from the flags and settings; tests/docs/test_docs_commands.py keeps it current.
 
 python docs/make_command_line.py
 """

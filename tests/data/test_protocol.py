@@ -136,7 +136,6 @@ def test_repeated_images_are_augmented_anew_and_the_first_as_without_repetition(
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_a_run_with_averaged_weights_goes_on_as_if_nothing_had_happened(tmp_path):
     config = settings(ema_momentum=0.8, epochs=2)
 

@@ -1,6 +1,6 @@
 """fit, evaluate and predict without a strategy and within a user's own strategy.scope(); results to a file.
 
-Run as a process of its own: python tests/replica_fit.py RESULTS.npz
+Run as a process of its own: python tests/support/replica_fit.py RESULTS.npz
 """
 
 import collections

@@ -1,7 +1,7 @@
 """One training step of the same global batch without a strategy and on several logical CPU devices; results to a file.
 
 Run as a process of its own, since a process divides its CPU into logical devices once:
-    python tests/replica_runs.py RESULTS.npz CASE[,CASE...]
+    python tests/support/replica_runs.py RESULTS.npz CASE[,CASE...]
 """
 
 import functools

@@ -110,7 +110,6 @@ def test_a_pair_takes_two_meta_steps(dataset, network, prepare):
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_imagenet_is_streamed_and_evaluated_on_tfds_validation_split(prepare):
     _, data = two_meta_steps(shrunken("imagenet2012", "wide_resnet"), prepare("imagenet2012"))
     assert not isinstance(data.train, ma.Examples) and len(data.class_names) == 1000

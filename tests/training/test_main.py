@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -120,13 +119,18 @@ def test_another_config_in_the_same_workdir_is_refused(run, monkeypatch, capfd):
     assert code == 2 and "epochs: 2 -> 3" in stderr
 
 
-def test_help_is_quick_and_lists_flags_and_settings():
-    started = time.monotonic()
+def test_help_lists_flags_and_settings():
     done = command("--help", "--dataset=omniglot")
-    assert time.monotonic() - started < 2
     assert done.returncode == 0
     for text in ("--data_dir", "--workdir", "--policy", "--seed", "fill=255"):
         assert text in done.stdout
+
+
+def test_help_and_checks_of_settings_do_not_wait_for_tensorflow():
+    code = "import sys; from metaaug_tf import main; sys.argv = ['main', '--dataset=glyphs']; main.parse(); "
+    code += "main.resolve_config(); main.help_text(); print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 BAD_INPUT = [
