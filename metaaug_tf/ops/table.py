@@ -22,7 +22,6 @@ class Operation(NamedTuple):
     function: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
     signed: bool
     uses_magnitude: bool
-    family: str
 
 
 def _factor(magnitude: tf.Tensor) -> tf.Tensor:
@@ -37,37 +36,35 @@ def _threshold(magnitude: tf.Tensor) -> tf.Tensor:
     return tf.cast(256.0 - rounded(25.6 * magnitude), tf.int32)
 
 
-def _share(magnitude: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Pixels that a translation of magnitude / 32 of a size makes."""
+def _pixels(magnitude: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Pixels of a translation by magnitude / 32 of a size."""
     return magnitude / 32.0 * tf.cast(size, tf.float64)
 
 
 TABLE = (
-    Operation("AutoContrast", lambda image, m, fill: tone.autocontrast(image), False, False, "tone"),
-    Operation("Equalize", lambda image, m, fill: tone.equalize(image), False, False, "tone"),
-    Operation("Rotate", lambda image, m, fill: geometry.rotate(image, 3.0 * m, fill), True, True, "geometry"),
-    Operation("Posterize", lambda image, m, fill: tone.posterize(image, _bits(m)), False, True, "tone"),
-    Operation("Solarize", lambda image, m, fill: tone.solarize(image, _threshold(m)), False, True, "tone"),
-    Operation("Color", lambda image, m, fill: enhance.color(image, _factor(m)), True, True, "enhance"),
-    Operation("Contrast", lambda image, m, fill: enhance.contrast(image, _factor(m)), True, True, "enhance"),
-    Operation("Brightness", lambda image, m, fill: enhance.brightness(image, _factor(m)), True, True, "enhance"),
-    Operation("Sharpness", lambda image, m, fill: enhance.sharpness(image, _factor(m)), True, True, "enhance"),
-    Operation("ShearX", lambda image, m, fill: geometry.shear_x(image, 0.03 * m, fill), True, True, "geometry"),
-    Operation("ShearY", lambda image, m, fill: geometry.shear_y(image, 0.03 * m, fill), True, True, "geometry"),
+    Operation("AutoContrast", lambda image, m, fill: tone.autocontrast(image), False, False),
+    Operation("Equalize", lambda image, m, fill: tone.equalize(image), False, False),
+    Operation("Rotate", lambda image, m, fill: geometry.rotate(image, 3.0 * m, fill), True, True),
+    Operation("Posterize", lambda image, m, fill: tone.posterize(image, _bits(m)), False, True),
+    Operation("Solarize", lambda image, m, fill: tone.solarize(image, _threshold(m)), False, True),
+    Operation("Color", lambda image, m, fill: enhance.color(image, _factor(m)), True, True),
+    Operation("Contrast", lambda image, m, fill: enhance.contrast(image, _factor(m)), True, True),
+    Operation("Brightness", lambda image, m, fill: enhance.brightness(image, _factor(m)), True, True),
+    Operation("Sharpness", lambda image, m, fill: enhance.sharpness(image, _factor(m)), True, True),
+    Operation("ShearX", lambda image, m, fill: geometry.shear_x(image, 0.03 * m, fill), True, True),
+    Operation("ShearY", lambda image, m, fill: geometry.shear_y(image, 0.03 * m, fill), True, True),
     Operation(
         "TranslateX",
-        lambda image, m, fill: geometry.translate_x(image, _share(m, tf.shape(image)[1]), fill),
+        lambda image, m, fill: geometry.translate_x(image, _pixels(m, tf.shape(image)[1]), fill),
         True,
         True,
-        "geometry",
     ),
     Operation(
         "TranslateY",
-        lambda image, m, fill: geometry.translate_y(image, _share(m, tf.shape(image)[0]), fill),
+        lambda image, m, fill: geometry.translate_y(image, _pixels(m, tf.shape(image)[0]), fill),
         True,
         True,
-        "geometry",
     ),
-    Operation("Identity", lambda image, m, fill: image, False, False, "identity"),
+    Operation("Identity", lambda image, m, fill: image, False, False),
 )
 OPERATIONS = tuple(row.name for row in TABLE)
