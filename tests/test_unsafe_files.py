@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zipfile
 
@@ -15,7 +16,7 @@ import metaaug_tf as ma
 from metaaug_tf.checkpoints.callback_state import write_callbacks
 from metaaug_tf.checkpoints.folder import FACTS_FILE, SUMS_FILE, TENSORS_FILE, CheckpointFolder, Position, Saved
 from metaaug_tf.config import config_for
-from metaaug_tf.files import read_arrays, sha256_of, write_json
+from metaaug_tf.files import folder_written_aside, read_arrays, sha256_of, write_json
 from metaaug_tf.policy.folder import WEIGHTS_FILE, read_network, write_policy, write_sampler
 from metaaug_tf.report.page import write_report
 from metaaug_tf.training import commands
@@ -253,12 +254,22 @@ def test_a_lambda_within_a_saved_learned_augment_is_not_run(tmp_path, monkeypatc
 
 def test_a_link_left_where_files_are_written_aside_is_not_followed(tmp_path):
     (tmp_path / "theirs").write_text("untouched")
-    (tmp_path / ".part.config.json").symlink_to(tmp_path / "theirs")
+    (tmp_path / f".part.{os.getpid()}.config.json").symlink_to(tmp_path / "theirs")
     write_json(tmp_path / "config.json", {"a": 1})
     assert (tmp_path / "theirs").read_text() == "untouched"
     assert (
         json.loads((tmp_path / "config.json").read_text()) == {"a": 1} and not (tmp_path / "config.json").is_symlink()
     )
+
+
+def test_a_link_left_where_folders_are_written_aside_is_not_followed(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/file").write_text("untouched")
+    (tmp_path / f".part.{os.getpid()}.1").symlink_to(tmp_path / "theirs")
+    with folder_written_aside(tmp_path / "1") as aside:
+        (aside / "file").write_text("mine")
+    assert (tmp_path / "theirs/file").read_text() == "untouched"
+    assert (tmp_path / "1/file").read_text() == "mine" and not (tmp_path / "1").is_symlink()
 
 
 BAD_CONFIGS = [

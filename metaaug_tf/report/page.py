@@ -1,6 +1,5 @@
 """Makes report.html of a run folder: one file with everything in it, no request to anywhere."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.files import write_text
 from metaaug_tf.report import comparison, curves, gallery, maps, strength
 from metaaug_tf.report import comparison as agreement
 from metaaug_tf.report.findings import findings, percent_of
@@ -37,14 +37,11 @@ def write_report(folder: Path, compare: Sequence[Path] = ()) -> Path:
     others = dict.fromkeys(Path(other).resolve() for other in compare)
     runs += [read_run(other) for other in others if other != own]
     html = render(runs)
-    target, aside = folder / _NAME, folder / f".{_NAME}.{os.getpid()}"
+    target = folder / _NAME
     try:
-        aside.write_text(html, encoding="utf-8")
-        os.replace(aside, target)
+        write_text(target, html)
     except OSError as error:
         raise UserError(f"{target} can't be written: {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
     return target
 
 

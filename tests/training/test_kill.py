@@ -41,7 +41,7 @@ def test_killed_at_twenty_random_moments_it_ends_as_the_uninterrupted_run(tmp_pa
             time.sleep(draw.uniform(0, 0.3))
         process.kill()
         process.communicate()
-        in_writing += bool(list((workdir / "checkpoints").glob(".*.part")))
+        in_writing += bool(list((workdir / "checkpoints").glob(".part.*")))
         assert whole_rows(workdir) == list(range(len(whole_rows(workdir))))
         assert not (workdir / "summary.json").exists() or process.returncode == 0
         saved = CheckpointFolder(workdir / "checkpoints").newest_whole()
