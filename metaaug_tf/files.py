@@ -126,11 +126,44 @@ def read_json(path: Path) -> Any:
         OSError: it can't be read.
         ValueError: it isn't JSON, is nested too deep to be read, or is larger than MOST_JSON_BYTES.
     """
+    return _parsed(_json_bytes(path))
+
+
+def read_json_lines(path: Path) -> list[tuple[int, Any]]:
+    """Reads a file of one JSON value a line.
+
+    A last line that was cut off, as in a file that is being written, is left out; so are empty ones.
+
+    Returns:
+        (the line's number from 1, its value) in order.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: a line isn't JSON, or the file is larger than MOST_JSON_BYTES; the message names the line.
+    """
+    *lines, rest = _json_bytes(path).split(b"\n")
+    values = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                values.append((number, _parsed(line)))
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+    with suppress(ValueError):
+        values.append((len(lines) + 1, _parsed(rest)))
+    return values
+
+
+def _json_bytes(path: Path) -> bytes:
     size = path.stat().st_size
     if size > MOST_JSON_BYTES:
         raise ValueError(f"{size} bytes are more than the {MOST_JSON_BYTES} that a JSON file may have")
+    return path.read_bytes()
+
+
+def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 

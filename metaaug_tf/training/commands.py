@@ -52,7 +52,7 @@ def export(workdir: Path, data_dir: str | None, formats: Sequence[str]) -> None:
     model, data, run = _restored(workdir, data_dir)
     export_models(model, data.class_names, run.read_config(), run)
     for kind in formats:
-        export_runtime(model.task, run.export / kind, kind)
+        export_runtime(model.task, run.runtime_export(kind), kind)
     print(f"exported to {run.export}")
 
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from metaaug_tf.augmentation.augment import augmentation_from
 from metaaug_tf.callbacks.averaging import use_averages
-from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.data.evaluation_dataset import evaluation_dataset
 from metaaug_tf.data.examples import Dataset
 from metaaug_tf.export.augment import export_augment
@@ -21,7 +20,7 @@ from metaaug_tf.files import write_json
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.folder import write_policy
 from metaaug_tf.policy.learned_augment import LearnedAugment
-from metaaug_tf.run_folder import RunFolder
+from metaaug_tf.run_folder import RunFolder, read_rows
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.observe import observe_policy, write_observations
 from metaaug_tf.workers.workers import Workers
@@ -66,18 +65,18 @@ def save_what_was_learned(model: MetaAugment, data: Dataset, config: Mapping[str
     write_json(run.classes, {"class_names": data.class_names, "families": data.families})
     write_policy(run.policy, config["fill"], model.policy_network)
     observations = observe_policy(model, data.train, augmentation_from(config), config["seed"])
-    write_observations(run.policy / "observations.npz", observations)
+    write_observations(run.policy_files.observations, observations)
     export_models(model, data.class_names, config, run)
 
 
 def export_models(model: MetaAugment, class_names, config: Mapping[str, Any], run: RunFolder) -> None:
     """Exports classifier, policy and augmentation, each as the next version of its folder."""
     dataset = config["dataset"]
-    export_task(model, run.export / "task", class_names, dataset)
+    export_task(model, run.task_export, class_names, dataset)
     if model.policy_network is not None:
-        export_policy(model, run.export / "policy", dataset)
+        export_policy(model, run.policy_export, dataset)
         augment = LearnedAugment(model.sampler.probabilities.numpy(), config["fill"])
-        export_augment(augment, run.export / "augment", model.task.input_shape[1:], dataset)
+        export_augment(augment, run.augment_export, model.task.input_shape[1:], dataset)
 
 
 _ROUNDS, _STEPS_PER_ROUND = 5, 6

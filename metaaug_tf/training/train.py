@@ -96,8 +96,7 @@ def _is_finished(run: RunFolder, config: Mapping[str, Any], workers: Workers) ->
         check_free(run.path)
     finished = any(workers.messages("yes" if run.summary.is_file() else ""))
     if finished and workers.is_chief:
-        page = run.path / "report.html"
-        print(f"{run.path} is finished: {page if page.is_file() else write_report(run.path)}")
+        print(f"{run.path} is finished: {run.report if run.report.is_file() else write_report(run.path)}")
     return finished
 
 
