@@ -17,8 +17,9 @@ from metaaug_tf.checkpoints.callback_state import write_callbacks
 from metaaug_tf.checkpoints.folder import FACTS_FILE, SUMS_FILE, TENSORS_FILE, CheckpointFolder, Position, Saved
 from metaaug_tf.config import config_for
 from metaaug_tf.files import folder_written_aside, read_arrays, sha256_of, write_json
-from metaaug_tf.policy.folder import WEIGHTS_FILE, read_network, write_policy, write_sampler
+from metaaug_tf.policy.folder import read_network, write_policy, write_sampler
 from metaaug_tf.report.page import write_report
+from metaaug_tf.run_folder import PolicyFolder
 from metaaug_tf.training import commands
 
 
@@ -211,14 +212,14 @@ def test_weights_that_lead_elsewhere_or_claim_too_much_are_refused(tmp_path, pol
     assert read_network(policy).hidden_units == 8
     with h5py.File(secret := tmp_path / "secret.h5", "w") as file:
         file["secret"] = np.ones((6, 8), np.float32)
-    with h5py.File(policy / WEIGHTS_FILE, "r+") as file:
+    with h5py.File(PolicyFolder(policy).weights, "r+") as file:
         group, name = kernel_of(file)
         del group[name]
         attack(group, name, secret)
     with pytest.raises(ma.UserError, match="checksum"):
         read_network(policy)
     settings = json.loads((policy / "policy.json").read_text())
-    write_json(policy / "policy.json", {**settings, "weights_sha256": sha256_of(policy / WEIGHTS_FILE)})
+    write_json(policy / "policy.json", {**settings, "weights_sha256": sha256_of(PolicyFolder(policy).weights)})
     with pytest.raises(ma.UserError, match="can't be read as the network"):
         read_network(policy)
 
