@@ -9,9 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.config import Config, config_for
+from metaaug_tf.run_folder import read_rows
 from metaaug_tf.training.build import build_model
 
 

@@ -1,8 +1,6 @@
 """Writes SavedModels: signatures, assets and warm-up requests, under a version's folder that is complete or absent."""
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import tensorflow as tf
 
 import metaaug_tf
 from metaaug_tf.export.warmup import write_warmup
-from metaaug_tf.files import write_json, write_text
+from metaaug_tf.files import folder_written_aside, write_json, write_text
 
 METADATA_FILE, CLASS_NAMES_FILE = "metadata.json", "class_names.txt"
 DEFAULT_SIGNATURE = "serving_default"
@@ -59,11 +57,9 @@ def write_version(
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / str(max(versions(folder), default=0) + 1)
-    aside = folder / f".{final.name}.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    _write_archive(aside, tracked, signatures, {"metaaug_tf": metaaug_tf.__version__, **metadata}, class_names)
-    write_warmup(aside, folder.name, {signature.name: signature.example for signature in signatures})
-    os.replace(aside, final)
+    with folder_written_aside(final) as aside:
+        _write_archive(aside, tracked, signatures, {"metaaug_tf": metaaug_tf.__version__, **metadata}, class_names)
+        write_warmup(aside, folder.name, {signature.name: signature.example for signature in signatures})
     return final
 
 

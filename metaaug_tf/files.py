@@ -1,13 +1,15 @@
 """Files that are whole or as they were before, and reading them without trust in what they hold."""
 
+import glob
 import hashlib
 import io
 import json
 import math
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +18,94 @@ from numpy.lib import format as npy
 
 # Far above any file of a run: the sampler's history takes 2 kB an epoch.
 MOST_JSON_BYTES = 2**28
-# A killed process leaves such files behind; they mean nothing.
+# Files and folders of this name are being written, or were when their process was killed; they mean nothing.
 ASIDE_PREFIX = ".part."
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, renamed to it at the end, so that no reader and no crash sees half of it.
+    """Yields a file to write beside `path` and renames it to `path` at the end.
 
+    No reader, no crash and no loss of power ever leaves half of it: its content is on the disk before it is renamed.
     Where writing fails it is removed, and `path` is as it was. Its name ends as that of `path` does.
+
+    Raises:
+        OSError: it can't be written.
     """
+    with _aside(path) as aside:
+        yield aside
+        _bring_to_disk(aside)
+        _rename(aside, path)
+
+
+@contextmanager
+def folder_written_aside(path: Path) -> Iterator[Path]:
+    """Yields an empty folder to fill beside `path` and renames it to `path` at the end, as `written_aside` does.
+
+    A folder that is at `path` then has to be empty.
+
+    Raises:
+        OSError: it can't be written, or `path` is in use.
+    """
+    with _aside(path) as aside:
+        aside.mkdir()
+        yield aside
+        for entry in (*aside.rglob("*"), aside):
+            _bring_to_disk(entry)
+        _rename(aside, path)
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Yields a free path beside `path`, which no other process writes to; removes in the end what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{ASIDE_PREFIX}{path.name}")
-    aside.unlink(missing_ok=True)  # a link that somebody left there would be written through
+    aside = path.with_name(f"{ASIDE_PREFIX}{os.getpid()}.{path.name}")
+    _remove_abandoned(path)
+    _remove(aside)  # a link that somebody left there would be written through
     try:
         yield aside
-        os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        _remove(aside)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes what killed processes left beside `path` when they wrote it."""
+    for entry in path.parent.glob(f"{ASIDE_PREFIX}*.{glob.escape(path.name)}"):
+        process = entry.name.removeprefix(ASIDE_PREFIX).split(".")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            with suppress(OSError):  # it may be another user's
+                _remove(entry)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _rename(aside: Path, path: Path) -> None:
+    os.replace(aside, path)
+    _bring_to_disk(path.parent)  # which holds the names
+
+
+def _bring_to_disk(path: Path) -> None:
+    """Waits until a file's content or a folder's list of names would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,11 +126,44 @@ def read_json(path: Path) -> Any:
         OSError: it can't be read.
         ValueError: it isn't JSON, is nested too deep to be read, or is larger than MOST_JSON_BYTES.
     """
+    return _parsed(_json_bytes(path))
+
+
+def read_json_lines(path: Path) -> list[tuple[int, Any]]:
+    """Reads a file of one JSON value a line.
+
+    A last line that was cut off, as in a file that is being written, is left out; so are empty ones.
+
+    Returns:
+        (the line's number from 1, its value) in order.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: a line isn't JSON, or the file is larger than MOST_JSON_BYTES; the message names the line.
+    """
+    *lines, rest = _json_bytes(path).split(b"\n")
+    values = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                values.append((number, _parsed(line)))
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+    with suppress(ValueError):
+        values.append((len(lines) + 1, _parsed(rest)))
+    return values
+
+
+def _json_bytes(path: Path) -> bytes:
     size = path.stat().st_size
     if size > MOST_JSON_BYTES:
         raise ValueError(f"{size} bytes are more than the {MOST_JSON_BYTES} that a JSON file may have")
+    return path.read_bytes()
+
+
+def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 

@@ -11,39 +11,67 @@ from typing import Any
 
 from metaaug_tf.config import describe_difference, with_settings_of_before
 from metaaug_tf.errors import UserError
-from metaaug_tf.files import ASIDE_PREFIX, read_json, write_json
+from metaaug_tf.files import ASIDE_PREFIX, read_json, read_json_lines, write_json
+
+LOCK_FILE = ".lock"
 
 
-class RunFolder:
-    """The files of one run.
+class PolicyFolder:
+    """The files of a learned policy: policy/ of a run, or a copy of it anywhere.
 
     Attributes:
         path: the folder itself; the other attributes are paths in it.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: str | Path):
         """Names the files; nothing is created or read."""
         self.path = Path(path)
+        self.sampler = self.path / "sampler.json"
+        self.settings = self.path / "policy.json"
+        self.weights = self.path / "network.weights.h5"
+        self.observations = self.path / "observations.npz"
+
+
+class RunFolder:
+    """The files of one run. To add one, add a row here.
+
+    Attributes:
+        path: the folder itself; the other attributes are paths in it, and the names of the files of its policy.
+    """
+
+    def __init__(self, path: str | Path):
+        """Names the files; nothing is created or read."""
+        self.path = Path(path)
+        self.lock = self.path / LOCK_FILE
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
         self.classes = self.path / "classes.json"
+        self.report = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.policy = self.path / "policy"
+        self.policy_files = PolicyFolder(self.policy)
         self.export = self.path / "export"
+        self.task_export = self.export / "task"
+        self.policy_export = self.export / "policy"
+        self.augment_export = self.export / "augment"
+
+    def runtime_export(self, kind: str) -> Path:
+        """Returns the folder of the classifier as exported to the runtime `kind`: onnx or litert."""
+        return self.export / kind
 
     def check_for(self, config: Mapping[str, Any]) -> None:
-        """Refuses a folder that is not free for this config; creates nothing.
+        """Rejects a folder that is not free for this config; creates nothing.
 
         Raises:
-            UserError: it holds another config or files that are not a run's, or can't be written.
+            UserError: it holds another config or files that are not a run's, or is not writable.
         """
         try:
             present = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
             present = [name for name in present if name != LOCK_FILE and not name.startswith(ASIDE_PREFIX)]
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self._unreadable(error) from error
         if self.config.name in present:
             self._compare(config)
         elif present:
@@ -53,14 +81,16 @@ class RunFolder:
             )
         ancestor = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         if not ancestor.is_dir() or not os.access(ancestor, os.W_OK, effective_ids=True):
-            raise UserError(f"the workdir {self.path} can't be written: no writing in {ancestor}; choose another")
+            raise UserError(
+                f"the workdir {self.path} is not writable (no write permission in {ancestor}); choose another --workdir"
+            )
 
     @contextmanager
     def opened_for(self, config: Mapping[str, Any]) -> Iterator[None]:
-        """Makes the folder this config's and keeps other processes out while it is entered.
+        """Writes the config where there is none and keeps other processes out of the folder while it is entered.
 
         Raises:
-            UserError: it can't be written, or is in use.
+            UserError: the folder is not writable, is in use, or is not free for this config.
         """
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -72,34 +102,34 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Says of files that can't be written what to do.
+        """Turns an error of writing a file into a message that says what to do.
 
         Raises:
-            UserError: one can't.
+            UserError: a file could not be written.
         """
         try:
             with file_errors_as_os_errors():
                 yield
         except OSError as error:
             raise UserError(
-                f"{error}\nWhat was saved in {self.path} before is kept. Make room or mend the folder; then the same "
-                "command goes on."
+                f"{error}\nWhat was saved in {self.path} before is kept. Make room or fix the folder; then the same "
+                "command resumes the run."
             ) from error
 
-    def _unusable(self, error: OSError) -> UserError:
-        return UserError(f"the workdir {self.path} can't be written: {error.strerror}; choose another --workdir")
+    def _unreadable(self, error: OSError) -> UserError:
+        return UserError(f"the workdir {self.path} can't be read: {error.strerror}; choose another --workdir")
 
     def _compare(self, config: Mapping[str, Any]) -> None:
         difference = describe_difference(self.read_config(), config)
         if difference:
             raise UserError(
                 f"the workdir {self.path} holds a run with another config:\n{difference}\n"
-                "Choose another --workdir, give the settings it was started with, or go on from there in a new folder "
+                "Choose another --workdir, give the settings it was started with, or continue from it in a new folder "
                 "with --fork=NEWDIR."
             )
 
     def read_config(self) -> dict[str, Any]:
-        """The run's config.
+        """Returns the run's config.
 
         Raises:
             UserError: there is no run here, or its config can't be read.
@@ -117,9 +147,9 @@ class RunFolder:
 
 @contextmanager
 def folder_of(path: Path, is_chief: bool) -> Iterator[RunFolder]:
-    """The run's folder; of a worker that is not the chief a scratch folder, which goes away in the end.
+    """Yields the run's folder to the chief, and to any other worker a scratch folder that is removed in the end.
 
-    All workers can do the same so, and no two of them write to one file.
+    So all workers can run the same code, and no two of them write to one file.
     """
     if is_chief:
         yield RunFolder(path)
@@ -128,7 +158,25 @@ def folder_of(path: Path, is_chief: bool) -> Iterator[RunFolder]:
             yield RunFolder(Path(scratch))
 
 
-LOCK_FILE = ".lock"
+def read_rows(metrics: Path) -> list[dict[str, Any]]:
+    """Reads a metrics file (RunFolder.metrics): a row per epoch in their order, none where there is no such file.
+
+    A last line that was cut off is left out; of two rows of one epoch the later one counts.
+
+    Raises:
+        UserError: it can't be read or a line is damaged; the message names file and line.
+    """
+    if not metrics.is_file():
+        return []
+    rows: dict[int, dict[str, Any]] = {}
+    try:
+        for number, row in read_json_lines(metrics):
+            if not isinstance(row, dict) or type(row.get("epoch")) is not int or row["epoch"] < 0:
+                raise ValueError(f"line {number} must be a JSON object with the number of an epoch")
+            rows[row["epoch"]] = row
+    except (OSError, ValueError) as error:
+        raise UserError(f"{metrics} can't be read: {error}") from error
+    return [rows[epoch] for epoch in sorted(rows)]
 
 
 @contextmanager
@@ -139,9 +187,9 @@ def locked(folder: Path) -> Iterator[None]:
         UserError: another process holds it, or its file can't be written.
     """
     try:
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(RunFolder(folder).lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(f"the workdir {folder} can't be written: {error.strerror}; choose another --workdir") from error
+        raise UserError(f"the workdir {folder} is not writable: {error.strerror}; choose another --workdir") from error
     try:
         _take(descriptor, folder)
         os.ftruncate(descriptor, 0)
@@ -152,13 +200,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a folder that another process holds; leaves it as it is.
+    """Rejects a folder that another process holds; leaves it as it is.
 
     Raises:
         UserError: it is held.
     """
-    if (folder / LOCK_FILE).is_file():
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY)
+    lock = RunFolder(folder).lock
+    if lock.is_file():
+        descriptor = os.open(lock, os.O_RDONLY)
         try:
             _take(descriptor, folder)
         finally:
@@ -171,12 +220,12 @@ def _take(descriptor: int, folder: Path) -> None:
     except BlockingIOError as error:
         owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
         raise UserError(
-            f"the workdir {folder} is in use by another process (number {owner} on its machine); wait for it, stop "
-            "it, or choose another --workdir"
+            f"the workdir {folder} is in use by another process (ID {owner} on its machine); wait for it, stop it, "
+            "or choose another --workdir"
         ) from error
 
 
-_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 @contextmanager
@@ -193,7 +242,7 @@ def file_errors_as_os_errors() -> Iterator[None]:
     try:
         yield
     except errors.OpError as error:
-        number = next((number for number in _NUMBERS if os.strerror(number) in error.message), None)
+        number = next((number for number in _ERRNOS if os.strerror(number) in error.message), None)
         if number is None:
             raise
         raise OSError(number, os.strerror(number), error.message.split(";")[0].split("}} ")[-1]) from error

@@ -17,9 +17,10 @@ from PIL import Image
 import metaaug_tf as ma
 from metaaug_tf.export.task import export_task
 from metaaug_tf.files import sha256_of
-from metaaug_tf.policy.folder import SAMPLER_FILE, SETTINGS_FILE, WEIGHTS_FILE, write_policy, write_sampler
+from metaaug_tf.policy.folder import write_policy, write_sampler
 from metaaug_tf.policy.show import policy_text
 
+SAMPLER_FILE, SETTINGS_FILE, WEIGHTS_FILE = "sampler.json", "policy.json", "network.weights.h5"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
 
 

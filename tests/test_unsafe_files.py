@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zipfile
 
@@ -15,9 +16,10 @@ import metaaug_tf as ma
 from metaaug_tf.checkpoints.callback_state import write_callbacks
 from metaaug_tf.checkpoints.folder import FACTS_FILE, SUMS_FILE, TENSORS_FILE, CheckpointFolder, Position, Saved
 from metaaug_tf.config import config_for
-from metaaug_tf.files import read_arrays, sha256_of, write_json
-from metaaug_tf.policy.folder import WEIGHTS_FILE, read_network, write_policy, write_sampler
+from metaaug_tf.files import folder_written_aside, read_arrays, sha256_of, write_json
+from metaaug_tf.policy.folder import read_network, write_policy, write_sampler
 from metaaug_tf.report.page import write_report
+from metaaug_tf.run_folder import PolicyFolder
 from metaaug_tf.training import commands
 
 
@@ -210,14 +212,14 @@ def test_weights_that_lead_elsewhere_or_claim_too_much_are_refused(tmp_path, pol
     assert read_network(policy).hidden_units == 8
     with h5py.File(secret := tmp_path / "secret.h5", "w") as file:
         file["secret"] = np.ones((6, 8), np.float32)
-    with h5py.File(policy / WEIGHTS_FILE, "r+") as file:
+    with h5py.File(PolicyFolder(policy).weights, "r+") as file:
         group, name = kernel_of(file)
         del group[name]
         attack(group, name, secret)
     with pytest.raises(ma.UserError, match="checksum"):
         read_network(policy)
     settings = json.loads((policy / "policy.json").read_text())
-    write_json(policy / "policy.json", {**settings, "weights_sha256": sha256_of(policy / WEIGHTS_FILE)})
+    write_json(policy / "policy.json", {**settings, "weights_sha256": sha256_of(PolicyFolder(policy).weights)})
     with pytest.raises(ma.UserError, match="can't be read as the network"):
         read_network(policy)
 
@@ -253,12 +255,22 @@ def test_a_lambda_within_a_saved_learned_augment_is_not_run(tmp_path, monkeypatc
 
 def test_a_link_left_where_files_are_written_aside_is_not_followed(tmp_path):
     (tmp_path / "theirs").write_text("untouched")
-    (tmp_path / ".part.config.json").symlink_to(tmp_path / "theirs")
+    (tmp_path / f".part.{os.getpid()}.config.json").symlink_to(tmp_path / "theirs")
     write_json(tmp_path / "config.json", {"a": 1})
     assert (tmp_path / "theirs").read_text() == "untouched"
     assert (
         json.loads((tmp_path / "config.json").read_text()) == {"a": 1} and not (tmp_path / "config.json").is_symlink()
     )
+
+
+def test_a_link_left_where_folders_are_written_aside_is_not_followed(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/file").write_text("untouched")
+    (tmp_path / f".part.{os.getpid()}.1").symlink_to(tmp_path / "theirs")
+    with folder_written_aside(tmp_path / "1") as aside:
+        (aside / "file").write_text("mine")
+    assert (tmp_path / "theirs/file").read_text() == "untouched"
+    assert (tmp_path / "1/file").read_text() == "mine" and not (tmp_path / "1").is_symlink()
 
 
 BAD_CONFIGS = [

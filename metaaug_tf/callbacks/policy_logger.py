@@ -14,22 +14,23 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from metaaug_tf.augmentation.augment import augment
-from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.files import write_text
+from metaaug_tf.meta.health import HEALTH_METRICS
 from metaaug_tf.ops import OPERATIONS
-from metaaug_tf.report.drawing import INK, PAPER, blank, name_cells, ratio_bar, ratio_limit, ratio_map
-from metaaug_tf.report.measures import shares
+from metaaug_tf.policy.network import weigh
+from metaaug_tf.policy.table import relative, relative_frequencies
+from metaaug_tf.report.drawing import INK, PAPER, ratio_limit
+from metaaug_tf.report.maps import table_figure
 from metaaug_tf.settings import Augmentation
 
-# What MetaAugment logs of its policy network (meta/health.py).
-HEALTH = ("meta_loss", "weight_mean", "weight_min", "weight_max", "effective_sample_size", "policy_gradient_norm")
 CSV_FILE = "policy.csv"
-_COLUMNS = ("epoch", *OPERATIONS, *HEALTH)
+_COLUMNS = ("epoch", *OPERATIONS, *HEALTH_METRICS)
+_TABLE_INCHES = 7.0
 
 
 class PolicyLogger(keras.callbacks.Callback):
-    """Writes after each epoch what the policy has become.
+    """Writes after each epoch what the policy has learned so far.
 
     TensorBoard, under log_dir: scalars policy/drawn/OPERATION (how often it is drawn relative to the start, in
     first and second place together), policy/NAME of the policy network's metrics, the image policy/table and, where
@@ -66,7 +67,7 @@ class PolicyLogger(keras.callbacks.Callback):
             examples: whose images are shown; None shows none.
             augmentation: the training dataset's; by default Augmentation().
             seed: the training dataset's, so that the images are among those that training draws.
-            samples: how many images are shown.
+            samples: number of images shown.
         """
         super().__init__()
         self._log_dir, self._augmentation, self._seed = Path(log_dir), augmentation or Augmentation(), seed
@@ -79,15 +80,15 @@ class PolicyLogger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the epoch's scalars and images."""
-        table, start = self.model.sampler.probabilities.numpy(), self.model.sampler.start
-        scalars = {name: float((logs or {})[name]) for name in HEALTH if name in (logs or {})}
-        drawn = dict(zip(OPERATIONS, shares(table, start), strict=True))
+        table, initial = self.model.sampler.probabilities.numpy(), self.model.sampler.start
+        scalars = {name: float((logs or {})[name]) for name in HEALTH_METRICS if name in (logs or {})}
+        drawn = dict(zip(OPERATIONS, relative_frequencies(table, initial), strict=True))
         with self._writer.as_default(step=epoch):
             for name, value in drawn.items():
                 tf.summary.scalar(f"policy/drawn/{name}", value)
             for name, value in scalars.items():
                 tf.summary.scalar(f"policy/{name}", value)
-            tf.summary.image("policy/table", table_pixels(table / start)[None])
+            tf.summary.image("policy/table", table_pixels(relative(table, initial))[None])
             if self._images is not None and self.model.policy_network is not None:
                 tf.summary.image("policy/samples", sample_pixels(*self.weighted_samples())[None])
         self._writer.flush()
@@ -112,8 +113,7 @@ class PolicyLogger(keras.callbacks.Callback):
             sampler.probabilities.value,
             self._augmentation,
         )
-        embedding = transformation_embedding(pairs, magnitudes)
-        weights = self.model.policy_network(self.model.features(images), embedding).numpy()
+        weights = weigh(self.model.policy_network, self.model.features, images, pairs, magnitudes).numpy()
         order = np.argsort(-weights, kind="stable")
         names = [" then ".join(OPERATIONS[operation] for operation in pair) for pair in pairs.numpy()[order]]
         return images.numpy()[order], weights[order], names
@@ -137,13 +137,7 @@ _SAMPLES_IN_A_ROW, _PANEL_INCHES = 6, 1.5
 
 def table_pixels(ratios: np.ndarray) -> np.ndarray:
     """How often each pair is drawn relative to the start, [14, 14], as uint8 [H, W, 3]."""
-    figure, axes = blank(7.0, 7.6)
-    mesh = ratio_map(axes, ratios, ratio_limit(ratios), [[f"{value:.1f}" for value in row] for row in ratios])
-    name_cells(axes, OPERATIONS, OPERATIONS)
-    axes.set_xlabel("second operation", color=INK)
-    axes.set_ylabel("first operation", color=INK)
-    ratio_bar(mesh, [axes], "drawn, relative to the start")
-    return _pixels(figure)
+    return _pixels(table_figure(OPERATIONS, ratios, ratio_limit(ratios), _TABLE_INCHES))
 
 
 def sample_pixels(images: np.ndarray, weights: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -152,7 +146,7 @@ def sample_pixels(images: np.ndarray, weights: np.ndarray, names: Sequence[str])
     Args:
         images: uint8 [N, H, W, C], in the order to show.
         weights: float [N].
-        names: [N], what was done to each.
+        names: [N], the operations applied to each.
     """
     rows = math.ceil(len(images) / _SAMPLES_IN_A_ROW)
     figure = Figure(

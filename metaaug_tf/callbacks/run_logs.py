@@ -102,19 +102,6 @@ def finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_rows(path: Path) -> list[dict]:
-    """The whole rows of a metrics file; a last line that was cut off is left out, an absent file is empty."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
-
-
 class SamplerLog(keras.callbacks.Callback):
     """Writes sampler.json when training starts and after each epoch.
 

@@ -8,7 +8,6 @@ A checkpoint is a folder EPOCH-STEP with
 
 import io
 import json
-import os
 import re
 import shutil
 import warnings
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.files import read_arrays, read_json, sha256_of
+from metaaug_tf.files import folder_written_aside, read_arrays, read_json, sha256_of
 
 TENSORS_FILE, FACTS_FILE, SUMS_FILE = "tensors.npz", "checkpoint.json", "SHA256SUMS"
 _NAME = re.compile(r"\d{6}-\d{9}")
@@ -104,27 +103,18 @@ class CheckpointFolder:
 
     def _write_aside_and_rename(self, saved: Saved) -> None:
         final = self.path / saved.position.folder_name
-        aside = self.path / f".{final.name}.part"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        try:
+        with folder_written_aside(final) as aside:
             with (aside / TENSORS_FILE).open("wb") as file:
                 np.savez(file, allow_pickle=False, **dict(saved.tensors))
-                _to_disk(file)
             facts = {**saved.facts, "epoch": saved.position.epoch, "step": saved.position.step}
-            _write_durably(aside / FACTS_FILE, json.dumps(facts, indent=1, default=float))
+            (aside / FACTS_FILE).write_text(json.dumps(facts, indent=1, default=float), encoding="utf-8")
             sums = [f"{sha256_of(aside / name)}  {name}\n" for name in (TENSORS_FILE, FACTS_FILE)]
-            _write_durably(aside / SUMS_FILE, "".join(sums))
+            (aside / SUMS_FILE).write_text("".join(sums), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)  # only a damaged one can be there
-            os.replace(aside, final)
-            _sync_folder(self.path)
-        except OSError:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
 
     def _keep(self, names: Collection[str]) -> None:
         """Removes all others: older ones, half-written ones, and later ones, damaged and gone back over."""
-        parts = [entry.name for entry in self.path.glob(".*.part")]
+        parts = [entry.name for entry in self.path.glob(".*part*")]  # up to version 0.1 they were called .NAME.part
         for name in [*parts, *(set(self.names()) - set(names))]:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
@@ -178,23 +168,3 @@ def read_checkpoint(folder: Path) -> Saved:
         return Saved(position, tensors, facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        _to_disk(file)
-
-
-def _to_disk(file) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Makes a rename in the folder last through a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -50,21 +50,29 @@ def effective_share(weights: tf.Tensor) -> tf.Tensor:
     return tf.square(tf.reduce_sum(weights)) / (size * tf.reduce_sum(tf.square(weights)))
 
 
-class PolicyHealth:
-    """The policy's metrics of one epoch.
+# What a run logs of its policy, in this order; effective_sample_size is a fraction of the batch.
+HEALTH_METRICS = (
+    "meta_loss",
+    "weight_mean",
+    "weight_min",
+    "weight_max",
+    "effective_sample_size",
+    "policy_gradient_norm",
+)
 
-    `metrics` is the list that the model reports: meta_loss, weight_mean, weight_min, weight_max,
-    effective_sample_size (a share of the batch) and policy_gradient_norm.
-    """
+
+class PolicyHealth:
+    """The policy's metrics of one epoch: `metrics` is the list that the model reports, named as HEALTH_METRICS says."""
 
     def __init__(self):
         """Creates the metrics at zero."""
-        self.meta_loss = SeenMean("meta_loss")
-        self.mean = keras.metrics.Mean("weight_mean")
-        self.smallest = Extreme("weight_min", largest=False)
-        self.largest = Extreme("weight_max", largest=True)
-        self.effective = keras.metrics.Mean("effective_sample_size")
-        self.gradient_norm = SeenMean("policy_gradient_norm")
+        meta_loss, mean, smallest, largest, effective, gradient_norm = HEALTH_METRICS
+        self.meta_loss = SeenMean(meta_loss)
+        self.mean = keras.metrics.Mean(mean)
+        self.smallest = Extreme(smallest, largest=False)
+        self.largest = Extreme(largest, largest=True)
+        self.effective = keras.metrics.Mean(effective)
+        self.gradient_norm = SeenMean(gradient_norm)
         self.metrics = [
             self.meta_loss,
             self.mean,

@@ -10,7 +10,7 @@ from metaaug_tf.augmentation.transform import draw_transformations, transformati
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops import apply_pairs
 from metaaug_tf.policy.folder import read_network, read_sampler, read_settings
-from metaaug_tf.policy.network import PolicyNetwork
+from metaaug_tf.policy.network import PolicyNetwork, weigh
 from metaaug_tf.tasks.features import with_features
 
 DEFAULT_FILL = 128
@@ -42,13 +42,13 @@ class LearnedAugment(keras.layers.Layer):
             probabilities: float [14, 14], how often each pair is drawn, rows the first operation.
             fill: 0 to 255, the grey level of what comes from outside the image.
             seed: int of less than 60 bits, for calls that are given none.
-            policy_network: built PolicyNetwork; needs `task`.
-            task: the classifier whose features the network has been trained on (or one with the same features); then
-                the layer returns weights too.
+            policy_network: a PolicyNetwork; needs `task`.
+            task: the classifier whose features the network was trained on (or one with the same features); with it the
+                layer returns weights too.
             **kwargs: keras.layers.Layer's.
 
         Raises:
-            UserError: only one of the network and the task is given, or they don't fit.
+            UserError: only one of the network and the task is given, or they don't fit together.
         """
         kwargs.setdefault("name", "learned_augment")
         super().__init__(trainable=False, **{**kwargs, "dtype": "float32"})
@@ -70,12 +70,12 @@ class LearnedAugment(keras.layers.Layer):
             **kwargs: __init__'s; `fill` is by default the run's.
 
         Raises:
-            UserError: the folder is not a policy's, is of another version or other operations, or has no network for
-                the task.
+            UserError: the folder is not a policy's, is damaged, is of another version or of other operations, or has no
+                network for the task.
         """
-        table = read_sampler(Path(folder))["probabilities"]
-        kwargs.setdefault("fill", read_settings(Path(folder)).get("fill", DEFAULT_FILL))
-        network = None if task is None else read_network(Path(folder))
+        table = read_sampler(folder).probabilities
+        kwargs.setdefault("fill", read_settings(folder).get("fill", DEFAULT_FILL))
+        network = None if task is None else read_network(folder)
         return cls(table, policy_network=network, task=task, **kwargs)
 
     def call(self, images, seed=None, training=True):
@@ -96,10 +96,14 @@ class LearnedAugment(keras.layers.Layer):
             return images if self.task is None else (images, tf.ones(tf.shape(images)[:1]))
         pairs, magnitudes = self.draw(tf.shape(images)[0], seed)
         images = apply_pairs(images, pairs, magnitudes, self.fill)
-        if self._with_features is None:
+        view = self._with_features
+        if view is None:
             return images
-        features = self._with_features(images, training=False)[1]
-        return images, self.policy_network(features, transformation_embedding(pairs, magnitudes))
+
+        def features_of(images):
+            return view(images, training=False)[1]
+
+        return images, weigh(self.policy_network, features_of, images, pairs, magnitudes)
 
     def draw(self, count, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
         """What a call does to each of `count` images: pairs int32 [B, 2] and signed magnitudes float32 [B, 2]."""
@@ -134,7 +138,11 @@ class LearnedAugment(keras.layers.Layer):
 
 
 def _checked_features(network: PolicyNetwork | None, task: keras.Model | None) -> keras.Model | None:
-    """The view of the task that gives its features, once network and task fit; builds a network that is not yet."""
+    """The view of the task that gives its features, or None without a task; builds a network that is not built yet.
+
+    Raises:
+        UserError: only one of the two is given, or the network was built for features of another length.
+    """
     if network is None and task is None:
         return None
     if network is None or task is None:

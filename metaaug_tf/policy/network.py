@@ -1,5 +1,7 @@
 """The policy network: how much an augmented image's loss is to count."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -86,6 +88,22 @@ class PolicyNetwork(keras.Model):
         """Settings from which the network can be made again."""
         own = {"hidden_units": self.hidden_units, "head": self.head, "identity_odds": self.identity_odds}
         return {**super().get_config(), **own}
+
+
+def weigh(network: PolicyNetwork, features_of: Callable, images, pairs, magnitudes):
+    """What the network makes of augmented images (method.md, step 2, 2).
+
+    Args:
+        network: the policy network.
+        features_of: images [B, H, W, C] -> the classifier's features [B, F], in evaluation mode.
+        images: uint8 [B, H, W, C], augmented.
+        pairs: int [B, 2], the operations that were applied to each.
+        magnitudes: float32 [B, 2], signed, within [-10, 10].
+
+    Returns:
+        Raw weights float [B] in (0, 1), of the network's dtype.
+    """
+    return network(features_of(images), transformation_embedding(pairs, magnitudes))
 
 
 def _all_pairs() -> np.ndarray:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from metaaug_tf.policy.table import SamplerTable
 from metaaug_tf.report.drawing import Picture, blank, name_cells, picture, ratio_bar, ratio_limit, ratio_map, shorten
-from metaaug_tf.report.findings import percent_of, told_apart
-from metaaug_tf.report.measures import shares
+from metaaug_tf.report.findings import separated_operations
 from metaaug_tf.report.run import Run
-from metaaug_tf.report.wording import listed, number, rate
+from metaaug_tf.report.wording import listed, number, percent_of, rate
 
 # Settings that say where or in which repetition, not how, a run was made.
 _PLACES = frozenset({"seed", "workdir", "data_dir"})
@@ -39,7 +39,7 @@ HEADINGS = (
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested dict as {"a.b": value}."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
             found |= flat(value, f"{prefix}{key}.")
@@ -49,7 +49,7 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def rows(runs: Sequence[Run]) -> list[Row]:
-    """A row per run; the first run is the page's own and the others are told by how they differ from it."""
+    """A row per run; the first run is the page's own, and the others are described by how they differ from it."""
     return [Row(_cells(run, runs[0]), run is runs[0]) for run in runs]
 
 
@@ -128,11 +128,11 @@ def _verdict(groups: Sequence[Sequence[Run]]) -> str:
 _MOST_RUNS = 12
 
 
-def learned_alike(runs: Sequence[Run]) -> list[Run]:
+def learned_alike(runs: Sequence[Run]) -> list[tuple[Run, SamplerTable]]:
     """Those of the runs that learned a policy over the same operations and data as runs[0]; none where it didn't."""
     own = runs[0]
     return [
-        run
+        (run, run.sampler)
         for run in runs
         if run.learns and run.sampler and run.dataset == own.dataset and run.operations == own.operations
     ]
@@ -143,10 +143,10 @@ def agreement_findings(runs: Sequence[Run]) -> list[str]:
     alike = learned_alike(runs)
     if len(alike) < 2:
         return []
-    apart = [told_apart(run.sampler) for run in alike]
-    less, more = (_in_all([sets[side] for sets in apart]) for side in (0, 1))
-    against = _in_any([sets[0] for sets in apart]) & _in_any([sets[1] for sets in apart])
-    names, parts = alike[0].operations, []
+    less_in, more_in = zip(*(separated_operations(sampler) for _, sampler in alike), strict=True)
+    less, more = _in_all(less_in), _in_all(more_in)
+    against = _in_any(less_in) & _in_any(more_in)
+    names, parts = runs[0].operations, []
     for found, how in ((less, "less often than the other operations"), (more, "more often")):
         if found:
             parts.append(f"{listed([names[k] for k in sorted(found)])} {how}")
@@ -172,13 +172,14 @@ def learned_map(runs: Sequence[Run]) -> Picture | None:
     alike = learned_alike(runs)[:_MOST_RUNS]
     if len(alike) < 2:
         return None
-    ratios = np.stack([shares(run.sampler.table, run.sampler.start) for run in alike], axis=1)
+    ratios = np.stack([sampler.operation_ratios(sampler.table) for _, sampler in alike], axis=1)
     figure, axes = blank(5.0, 4.6)
     texts = [[number(value) for value in row] for row in ratios]
     mesh = ratio_map(axes, ratios, ratio_limit(ratios), texts)
-    name_cells(axes, alike[0].operations, [shorten(run.name) for run in alike], 0 if len(alike) <= 4 else 90)
+    names = [shorten(run.name) for run, _ in alike]
+    name_cells(axes, [shorten(name) for name in runs[0].operations], names, 0 if len(alike) <= 4 else 90)
     ratio_bar(mesh, [axes], "drawn, relative to the start")
-    said = "; ".join(_said(run, drawn) for run, drawn in zip(alike, ratios.T, strict=True))
+    said = "; ".join(_said(run, drawn) for (run, _), drawn in zip(alike, ratios.T, strict=True))
     caption = "How often each run's sampler draws each operation at the end."
     return picture(figure, f"Heat map of operations in {len(alike)} runs, relative to the start. {said}.", caption)
 

@@ -28,7 +28,7 @@ class Line:
 def training_curves(run: Run) -> list[Picture]:
     """Accuracy and loss over the epochs, each only where it was recorded."""
     charts = [
-        ("Accuracy", "accuracy", "val_accuracy", "Share of images classified correctly."),
+        ("Accuracy", "accuracy", "val_accuracy", "Fraction of images classified correctly."),
         ("Loss", "loss", "val_loss", "The training loss is that of the augmented images."),
     ]
     found = []
@@ -43,13 +43,13 @@ def policy_curves(run: Run) -> list[Picture]:
     """How the weights, their effective sample size and the policy's gradient moved."""
     charts = [
         ("Raw weight", {"highest": "weight_max", "mean": "weight_mean", "lowest": "weight_min"}, False),
-        ("Effective share of the batch", {"effective share": "effective_sample_size"}, False),
+        ("Effective fraction of the batch", {"effective fraction": "effective_sample_size"}, False),
         ("Validation loss after the virtual step", {"meta loss": "meta_loss"}, False),
         ("Norm of the policy's gradient", {"gradient norm": "policy_gradient_norm"}, True),
     ]
     captions = (
         "Weights that the policy gives to the images of a batch. Near 0 or 1 it learns slowly.",
-        "Which part of a batch, equally weighted, would tell as much; 1 when all weights are equal.",
+        "What fraction of a batch, equally weighted, would say as much; 1 when all weights are equal.",
         "What the policy minimises.",
         "A gradient that vanishes means that the policy has stopped learning.",
     )
@@ -74,7 +74,7 @@ def comparison_curves(runs: Sequence[Run]) -> list[Picture]:
 
 
 def line_chart(title: str, across: str, lines: Sequence[Line], caption: str, logarithmic: bool = False) -> Picture:
-    """Lines over a common axis; the alternative text tells start, end and extremes of each."""
+    """Lines over a common axis; the alternative text gives start, end and extremes of each."""
     columns = 3 if max(len(line.name) for line in lines) <= _SHORT_NAME else 2
     lines_below = math.ceil(len(lines) / columns) if len(lines) > 1 else 0
     figure, axes = blank(_WIDTH, _HEIGHT + _LEGEND_LINE * lines_below)
@@ -98,7 +98,7 @@ def line_chart(title: str, across: str, lines: Sequence[Line], caption: str, log
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(title, fontsize=10.5, color=INK, loc="left", fontweight="bold")
     axes.set_xlabel(across, fontsize=9, color=INK)
-    axes.xaxis.get_major_locator().set_params(integer=across == "epoch")
+    axes.locator_params(axis="x", integer=across == "epoch")
     if len(lines) > 1:
         # Below the axes, where it covers no line.
         figure.legend(fontsize=8.5, frameon=False, labelcolor=INK, loc="outside lower left", ncols=columns)

@@ -88,7 +88,7 @@ def ratio_map(axes: Axes, ratios: np.ndarray, limit: float, texts: Sequence[Sequ
 
 def ratio_bar(mesh: QuadMesh, axes: Sequence[Axes], label: str) -> None:
     """A colour bar for `mesh` below `axes`, labelled in times."""
-    limit = mesh.norm.vmax
+    _, limit = mesh.get_clim()
     marks = [limit**power for power in (-1, -0.5, 0, 0.5, 1)]
     bar = mesh.figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02, aspect=35)
     bar.ax.xaxis.set_major_locator(FixedLocator(marks))

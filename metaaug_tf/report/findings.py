@@ -1,8 +1,7 @@
 """What was learned, in plain sentences computed from the run; where the data separate nothing they say so.
 
-A difference is stated only where it is at least five per cent and clear of zero at 5 % after as many
-comparisons as were made (Bonferroni). The noise is that within one run: what another seed would learn, one
-run can't tell.
+A difference is stated only where it is at least five per cent and clear of zero at 5 %, corrected for the number of
+comparisons (Bonferroni). The noise is that within one run: one run can't say what another seed would learn.
 """
 
 import math
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaaug_tf.policy.table import SamplerTable
 from metaaug_tf.report.measures import (
     WITHOUT_MAGNITUDE,
     Groups,
@@ -17,14 +17,13 @@ from metaaug_tf.report.measures import (
     class_weights,
     groups_of,
     log_ratio,
+    operation_contrast,
     relative_weights,
     separated,
-    share_contrast,
-    shares,
     strength_contrast,
 )
-from metaaug_tf.report.run import Observations, Run, Sampler
-from metaaug_tf.report.wording import MISSING, listed, number, percent, rate, times
+from metaaug_tf.report.run import Observations, Run
+from metaaug_tf.report.wording import listed, number, percent, percent_of, rate, times
 
 _MOST_SENTENCES = 3
 # Beyond these levels a sigmoid is so flat that the policy hardly learns any more.
@@ -63,11 +62,6 @@ def _result(run: Run) -> list[str]:
     return sentences
 
 
-def percent_of(accuracy: float) -> str:
-    """An accuracy in [0, 1] as per cent with one decimal, or a dash where it is not known."""
-    return f"{number(100 * accuracy, 1)} %" if math.isfinite(accuracy) else MISSING
-
-
 def _fixed_rule(run: Run) -> str:
     if run.policy == "none":
         return "The images were not augmented by any of the operations, so there is no policy to look at."
@@ -79,7 +73,7 @@ def _fixed_rule(run: Run) -> str:
 
 @dataclass(frozen=True)
 class _Harm:
-    """The groups that an operation hurts most ("the hue classes") and the share of their weight it leaves."""
+    """The groups that an operation hurts most ("the hue classes") and the fraction of their weight it leaves."""
 
     whom: str
     left: float
@@ -89,8 +83,8 @@ def _harmed(run: Run, groups: Groups | None) -> dict[str, _Harm]:
     """Whom each operation hurts most, where some groups stand clear below all others."""
     if groups is None or not groups.complete or len(groups.names) < 2:
         return {}
-    relative = relative_weights(run.observations, len(run.operations), groups)
-    found = {name: _harm(groups, relative, number) for number, name in enumerate(run.operations)}
+    relative = relative_weights(groups, len(run.operations))
+    found = {name: _harm(groups, relative, operation) for operation, name in enumerate(run.operations)}
     return {name: harm for name, harm in found.items() if harm}
 
 
@@ -119,11 +113,11 @@ def _members(groups: Groups, indices: np.ndarray) -> str:
     return f"the class{'es' if len(names) > 1 else ''} {listed(names)}"
 
 
-def told_apart(sampler: Sampler) -> tuple[list[int], list[int]]:
-    """Numbers of the operations drawn clearly less often than the others (least first) and more often (most first)."""
-    drawn, count = shares(sampler.table, sampler.start), len(sampler.operations)
-    ratios = sampler.ratios(sampler.table)
-    clear = [k for k in range(count) if separated(*share_contrast(ratios, k), looks=count)]
+def separated_operations(sampler: SamplerTable) -> tuple[list[int], list[int]]:
+    """Indices of the operations drawn clearly less often than the others (least first) and more often (most first)."""
+    drawn, count = sampler.operation_ratios(sampler.table), len(sampler.operations)
+    ratios = sampler.pair_ratios(sampler.table)
+    clear = [k for k in range(count) if separated(*operation_contrast(ratios, k), looks=count)]
     order = sorted(clear, key=lambda k: drawn[k])
     return [k for k in order if drawn[k] < 1], [k for k in reversed(order) if drawn[k] > 1]
 
@@ -132,10 +126,10 @@ def _drawn(run: Run, harmed: dict[str, _Harm]) -> list[str]:
     """Which operations the sampler draws less or more often than at the start."""
     if run.sampler is None:
         return []
-    names, drawn = run.sampler.operations, shares(run.sampler.table, run.sampler.start)
+    names, drawn = run.sampler.operations, run.sampler.operation_ratios(run.sampler.table)
     if np.ptp(drawn) < 1e-3:
         return ["The sampler is still as at the start: every operation is drawn as often as then."]
-    less, more = told_apart(run.sampler)
+    less, more = separated_operations(run.sampler)
     if not less and not more:
         return [
             f"The sampler separates no operation from the others: they are drawn {number(drawn.min())} to "
@@ -153,9 +147,9 @@ def _drawn(run: Run, harmed: dict[str, _Harm]) -> list[str]:
 
 def _losses(run: Run, groups: Groups | None, harmed: dict[str, _Harm]) -> list[str]:
     """Which operations are hardest on which groups, or that the weights separate nothing."""
-    seen = run.observations
-    if groups is None or seen is None:
+    if groups is None:
         return []
+    seen = groups.seen
     if np.ptp(seen.weights) < 1e-6:
         return ["The policy gives every image the same weight, whatever the transformation."]
     if not harmed and groups.complete and len(groups.names) > 1:
@@ -178,7 +172,8 @@ def _strength(run: Run) -> list[str]:
     seen = run.observations
     if seen is None:
         return []
-    falls, rises = [], []
+    falls: list[str] = []
+    rises: list[str] = []
     for operation, name in enumerate(run.operations):
         if name in WITHOUT_MAGNITUDE:
             continue
@@ -231,8 +226,8 @@ def _cost(run: Run) -> list[str]:
     parts = []
     if math.isfinite(pace):
         waiting = run.figure("input_bound_fraction")
-        share = f", {percent(waiting)} of the time waiting for input" if math.isfinite(waiting) else ""
-        parts.append(f"training ran at {rate(pace)} images per second{share}")
+        waited = f", {percent(waiting)} of the time waiting for input" if math.isfinite(waiting) else ""
+        parts.append(f"training ran at {rate(pace)} images per second{waited}")
     if math.isfinite(ratio):
         parts.append(f"a step takes {number(ratio, 1)} times as long as a plain one")
     sentence = "; ".join(parts)

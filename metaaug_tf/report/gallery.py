@@ -43,27 +43,28 @@ def shelves(run: Run) -> list[Shelf]:
         return []
     if np.ptp(seen.weights) < 1e-6:
         everything = range(min(2 * _IN_A_ROW, len(seen.weights)))
-        return [Shelf("A sample of pairs drawn uniformly", tuple(_card(run, at, False) for at in everything))]
+        return [Shelf("A sample of pairs drawn uniformly", tuple(_card(run, seen, at, False) for at in everything))]
     groups = groups_of(run)
-    if groups.kind == "family" and len(groups.names) <= _MOST_FAMILIES:
+    if groups is not None and groups.kind == "family" and len(groups.names) <= _MOST_FAMILIES:
         found = []
         for index, name in enumerate(groups.names):
-            found += _ranked(run, np.flatnonzero(groups.index == index), _IN_A_FAMILY, f", {name} classes")
+            found += _ranked(run, seen, np.flatnonzero(groups.index == index), _IN_A_FAMILY, f", {name} classes")
         return found
-    return _ranked(run, np.arange(len(seen.weights)), _IN_A_ROW, "")
+    return _ranked(run, seen, np.arange(len(seen.weights)), _IN_A_ROW, "")
 
 
-def _ranked(run: Run, members: np.ndarray, count: int, where: str) -> list[Shelf]:
-    order = members[np.argsort(run.observations.weights[members], kind="stable")]
+def _ranked(run: Run, seen: Observations, members: np.ndarray, count: int, where: str) -> list[Shelf]:
+    order = members[np.argsort(seen.weights[members], kind="stable")]
     count = min(count, len(order) // 2)
     chosen = (("Most trusted", order[::-1][:count]), ("Least trusted", order[:count]))
     return [
-        Shelf(f"{title}{where}", tuple(_card(run, int(at), True) for at in which)) for title, which in chosen if count
+        Shelf(f"{title}{where}", tuple(_card(run, seen, int(at), True) for at in which))
+        for title, which in chosen
+        if count
     ]
 
 
-def _card(run: Run, at: int, weighted: bool) -> Card:
-    seen = run.observations
+def _card(run: Run, seen: Observations, at: int, weighted: bool) -> Card:
     label = run.class_name(int(seen.labels[at]))
     names = [run.operations[operation] for operation in seen.pairs[at]]
     # A space that does not break keeps the arrow beside what follows.

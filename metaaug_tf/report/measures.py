@@ -6,7 +6,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from metaaug_tf.policy.table import relative
 from metaaug_tf.report.run import Observations, Run
 
 # Below this many observations a mean says too little to be compared.
@@ -26,12 +25,14 @@ class Groups:
         kind: "family" or "class".
         names: G names.
         index: int [N], the group of every observation, -1 for one that is in none of those shown.
+        seen: the N observations.
         complete: False where only the classes with the most extreme weights are shown.
     """
 
     kind: str
     names: tuple[str, ...]
     index: np.ndarray
+    seen: Observations
     complete: bool = True
 
 
@@ -48,11 +49,6 @@ class Relative:
     error: np.ndarray
 
 
-def shares(table: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """How often each of K operations is drawn relative to the start: two tables [K, K] -> [K], 1 = as often."""
-    return relative(*(part.sum(axis=0) + part.sum(axis=1) for part in (table, start)))
-
-
 def log_ratio(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
     """Logarithm of mean(inside) / mean(outside) with its standard error (delta method).
 
@@ -60,8 +56,8 @@ def log_ratio(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
     """
     if min(len(inside), len(outside)) < ENOUGH or not (inside.mean() > 0 and outside.mean() > 0):
         return math.nan, math.nan
-    relative = [np.var(side, ddof=1) / len(side) / side.mean() ** 2 for side in (inside, outside)]
-    return math.log(inside.mean() / outside.mean()), math.sqrt(sum(relative))
+    squares = [np.var(side, ddof=1) / len(side) / side.mean() ** 2 for side in (inside, outside)]
+    return math.log(inside.mean() / outside.mean()), math.sqrt(sum(squares))
 
 
 def separated(difference: float, error: float, looks: int) -> bool:
@@ -70,10 +66,14 @@ def separated(difference: float, error: float, looks: int) -> bool:
     return abs(difference) > max(SMALLEST, limit * error)
 
 
-def share_contrast(ratios: np.ndarray, operation: int) -> tuple[float, float]:
+def operation_contrast(ratios: np.ndarray, operation: int) -> tuple[float, float]:
     """Cells [K, K] of one operation, relative to the start, against all others, as `log_ratio`.
 
-    The spread among cells is the only noise that a table shows: were it all noise, the cells of one operation
+    Args:
+        ratios: how often each pair is drawn.
+        operation: the operation's index.
+
+    The spread among cells is the only noise that a table shows: if it were all noise, the cells of one operation
     would be a random part of the table.
     """
     cells = np.zeros(ratios.shape, dtype=bool)
@@ -86,24 +86,24 @@ def presence(pairs: np.ndarray, operations: int) -> np.ndarray:
     return (pairs[:, :, None] == np.arange(operations)).any(axis=1)
 
 
-def mean_weights(seen: Observations, operations: int, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
+def mean_weights(groups: Groups, operations: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean weight and count per operation and group: two arrays [K, G]; NaN where the count is 0."""
-    takes_part = presence(seen.pairs, operations).astype(np.float64)
+    takes_part = presence(groups.seen.pairs, operations).astype(np.float64)
     member = (groups.index[:, None] == np.arange(len(groups.names))).astype(np.float64)
     counts = takes_part.T @ member
-    sums = takes_part.T @ (member * seen.weights[:, None])
+    sums = takes_part.T @ (member * groups.seen.weights[:, None])
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan), counts
 
 
-def relative_weights(seen: Observations, operations: int, groups: Groups) -> Relative:
-    """What an operation does to the weight of a group, relative to the same group without it."""
-    takes_part = presence(seen.pairs, operations)
+def relative_weights(groups: Groups, operations: int) -> Relative:
+    """What each of K operations does to the weight of each group, relative to the same group without it."""
+    takes_part, weights = presence(groups.seen.pairs, operations), groups.seen.weights
     found = np.full((2, operations, len(groups.names)), np.nan)
-    for number in range(len(groups.names)):
-        member = groups.index == number
+    for group in range(len(groups.names)):
+        member = groups.index == group
         for operation in range(operations):
             using = takes_part[:, operation]
-            found[:, operation, number] = log_ratio(seen.weights[member & using], seen.weights[member & ~using])
+            found[:, operation, group] = log_ratio(weights[member & using], weights[member & ~using])
     return Relative(*found)
 
 
@@ -115,7 +115,7 @@ def strength_contrast(seen: Observations, operation: int) -> tuple[np.ndarray, n
 
 
 def class_weights(seen: Observations) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class numbers that were seen [M], their mean weight [M] and its standard error [M] (NaN for one)."""
+    """Indices of the classes that were seen [M], their mean weight [M] and its standard error [M] (NaN for one)."""
     labels = np.unique(seen.labels)
     of_class = [seen.weights[seen.labels == label] for label in labels]
     means = np.array([weights.mean() for weights in of_class])
@@ -128,10 +128,10 @@ def groups_of(run: Run) -> Groups | None:
     seen = run.observations
     if seen is None or not len(seen.labels):
         return None
-    families = [run.families[label] for label in np.unique(seen.labels)] if run.families else []
-    if 1 < len(set(families)) <= _MOST_GROUPS:
-        names = tuple(dict.fromkeys(families))
-        return Groups("family", names, np.array([names.index(run.families[label]) for label in seen.labels]))
+    family_of = {label: run.families[label] for label in np.unique(seen.labels)} if run.families else {}
+    if 1 < len(set(family_of.values())) <= _MOST_GROUPS:
+        names = tuple(dict.fromkeys(family_of.values()))
+        return Groups("family", names, np.array([names.index(family_of[label]) for label in seen.labels]), seen)
     labels, means, _ = class_weights(seen)
     chosen, complete = labels, len(labels) <= _MOST_GROUPS
     if not complete:
@@ -139,6 +139,6 @@ def groups_of(run: Run) -> Groups | None:
         half = _MOST_GROUPS // 2
         chosen = labels[np.concatenate([order[:half], order[-half:]])]
     index = np.full(len(seen.labels), -1)
-    for number, label in enumerate(chosen):
-        index[seen.labels == label] = number
-    return Groups("class", tuple(run.class_name(label) for label in chosen), index, complete)
+    for group, label in enumerate(chosen):
+        index[seen.labels == label] = group
+    return Groups("class", tuple(run.class_name(label) for label in chosen), index, seen, complete)

@@ -1,6 +1,5 @@
 """Makes report.html of a run folder: one file with everything in it, no request to anywhere."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,24 +8,24 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metaaug_tf.errors import UserError
+from metaaug_tf.files import write_text
+from metaaug_tf.policy.table import SamplerTable
 from metaaug_tf.report import comparison, curves, gallery, maps, strength
-from metaaug_tf.report import comparison as agreement
-from metaaug_tf.report.findings import findings, percent_of
-from metaaug_tf.report.measures import groups_of, shares
-from metaaug_tf.report.run import Run, Sampler, read_run
-from metaaug_tf.report.wording import duration, number, percent, rate
-
-_NAME = "report.html"
+from metaaug_tf.report.findings import findings
+from metaaug_tf.report.measures import groups_of
+from metaaug_tf.report.run import Run, read_run
+from metaaug_tf.report.wording import duration, number, percent, percent_of, rate
+from metaaug_tf.run_folder import RunFolder
 
 
 def write_report(folder: Path, compare: Sequence[Path] = ()) -> Path:
-    """Writes `folder`/report.html about the run in `folder` and returns its path.
+    """Writes the report of the run in `folder` and returns its path.
 
     An older report stays as it is until the new one is complete.
 
     Args:
         folder: a run folder; files that the policy or an unfinished run doesn't have may be absent.
-        compare: other run folders to set beside it.
+        compare: other run folders to compare it with.
 
     Raises:
         UserError: a folder is not a run, a file in it is damaged, or the page can't be written.
@@ -37,14 +36,11 @@ def write_report(folder: Path, compare: Sequence[Path] = ()) -> Path:
     others = dict.fromkeys(Path(other).resolve() for other in compare)
     runs += [read_run(other) for other in others if other != own]
     html = render(runs)
-    target, aside = folder / _NAME, folder / f".{_NAME}.{os.getpid()}"
+    target = RunFolder(folder).report
     try:
-        aside.write_text(html, encoding="utf-8")
-        os.replace(aside, target)
+        write_text(target, html)
     except OSError as error:
         raise UserError(f"{target} can't be written: {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
     return target
 
 
@@ -74,7 +70,7 @@ def render(runs: Sequence[Run]) -> str:
 
 
 def _tiles(run: Run) -> list[tuple[str, str]]:
-    """The figures that head the page: what is not known is left out."""
+    """The figures at the head of the page; what is not known is left out."""
     tiles = [
         ("Test accuracy", percent_of(run.figure("test_accuracy"))),
         (f"Validation accuracy{run.validation_note}", percent_of(run.figure("validation_accuracy"))),
@@ -88,25 +84,26 @@ def _sampler(run: Run) -> dict[str, Any] | None:
     """Pictures and table of what the sampler learned; None for a policy that draws by a fixed rule."""
     if run.sampler is None or not run.learns:
         return None
-    drawn = shares(run.sampler.table, run.sampler.start)
+    drawn = run.sampler.operation_ratios(run.sampler.table)
     order = drawn.argsort(kind="stable")
     return {
-        "start": _start(run.sampler),
+        "initial": _initial(run.sampler),
         "map": maps.sampler_map(run.sampler),
         "moved": maps.movement_map(run.sampler),
         "moments": maps.history_maps(run.sampler),
-        "shares": [(run.operations[k], [number(drawn[k])]) for k in order],
-        "table": maps.columns(run.sampler.ratios(run.sampler.table), run.operations),
+        "frequencies": [(run.operations[k], [number(drawn[k])]) for k in order],
+        "table": maps.columns(run.sampler.pair_ratios(run.sampler.table), run.operations),
     }
 
 
-def _start(sampler: Sampler) -> str:
+def _initial(sampler: SamplerTable) -> str:
     """What pairs were drawn from before anything was learned, as a clause."""
-    share = sampler.start.sum(axis=0)
-    if np.ptp(share) < 1e-3:
+    fractions = sampler.initial.sum(axis=0)
+    if np.ptp(fractions) < 1e-3:
         return "all pairs are drawn equally often"
-    other = int(np.abs(share - np.median(share)).argmax())
-    return f"{sampler.operations[other]} is {percent(share[other])} of the operations drawn, and the others are alike"
+    other = int(np.abs(fractions - np.median(fractions)).argmax())
+    part = percent(fractions[other])
+    return f"{sampler.operations[other]} is {part} of the operations drawn, and the others are alike"
 
 
 def _weights(run: Run) -> dict[str, Any] | None:
@@ -117,9 +114,9 @@ def _weights(run: Run) -> dict[str, Any] | None:
     names, means, _ = maps.weight_table(run, groups)
     return {
         "groups": groups,
-        "observed": f"{len(run.observations.weights):,}",
+        "observed": f"{len(groups.seen.weights):,}",
         "map": maps.group_map(run, groups),
-        "classes": maps.class_chart(run),
+        "classes": maps.class_chart(run, groups.seen),
         "columns": names,
         "table": maps.columns(means, run.operations),
         "strength": strength.strength_charts(run, groups),
@@ -144,6 +141,6 @@ def _comparison(runs: Sequence[Run]) -> dict[str, Any] | None:
     return {
         "headings": comparison.HEADINGS,
         "rows": comparison.rows(runs),
-        "findings": comparison.comparison_findings(runs) + agreement.agreement_findings(runs),
-        "charts": [*curves.comparison_curves(runs), *filter(None, [agreement.learned_map(runs)])],
+        "findings": comparison.comparison_findings(runs) + comparison.agreement_findings(runs),
+        "charts": [*curves.comparison_curves(runs), *filter(None, [comparison.learned_map(runs)])],
     }

@@ -1,46 +1,24 @@
 """Reads a run folder into one record; every file but the folder itself may be absent."""
 
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import read_arrays, read_json
-from metaaug_tf.policy.table import relative, start_of
+from metaaug_tf.policy.table import SamplerTable, read_table
+from metaaug_tf.run_folder import RunFolder, read_rows
 
 LEARNING_POLICY = "metaaugment"
 # 2048 images of 700 x 700 pixels; a small file may claim any amount.
 _MOST_OBSERVED_BYTES = 2**32
-_PARTS = ("config.json", "metrics.jsonl", "summary.json")
+_REMEDY = "Remove it to get a report without it, or write it again."
 
-
-@dataclass(frozen=True)
-class Sampler:
-    """The distribution that pairs of operations are drawn from.
-
-    Attributes:
-        operations: K names.
-        table: float64 [K, K], sums to 1; rows are the first operation.
-        history: (epochs trained before, table) in order; empty where none was kept.
-    """
-
-    operations: tuple[str, ...]
-    table: np.ndarray
-    history: tuple[tuple[int, np.ndarray], ...] = ()
-
-    @property
-    def start(self) -> np.ndarray:
-        """The table before anything was learned, float64 [K, K]; uniform where it was not kept."""
-        return start_of(self.history, len(self.operations))
-
-    def ratios(self, table: np.ndarray) -> np.ndarray:
-        """How often each pair is drawn by that table [K, K] relative to the start."""
-        return relative(table, self.start)
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -49,11 +27,11 @@ class Observations:
 
     Attributes:
         images: uint8 [N, H, W, C].
-        pairs: int32 [N, 2], numbers of the operations.
+        pairs: int32 [N, 2], indices of the operations.
         magnitudes: float32 [N, 2], signed, within [-10, 10].
         weights: float64 [N], raw policy weights, all finite.
-        labels: int32 [N], class numbers.
-        not_finite: how many observations were left out because their weight was not a finite number.
+        labels: int32 [N], indices of the classes.
+        not_finite: number of observations left out because their weight was not a finite number.
     """
 
     images: np.ndarray
@@ -66,14 +44,14 @@ class Observations:
 
 @dataclass(frozen=True)
 class Run:
-    """All that the page tells about one run.
+    """All that the page shows of one run.
 
     Attributes:
-        folder: where it lies.
+        folder: the run's folder.
         config: the resolved settings.
         summary: the figures at the end of the run.
         curves: per metric float64 [E]; "epoch" counts from 1, missing values are NaN.
-        class_names: one per class number; empty where unknown.
+        class_names: by the index of the class; empty where unknown.
         families: the family of every class, or None.
         sampler, observations: None where the run has none.
     """
@@ -84,7 +62,7 @@ class Run:
     curves: dict[str, np.ndarray]
     class_names: tuple[str, ...] = ()
     families: tuple[str, ...] | None = None
-    sampler: Sampler | None = None
+    sampler: SamplerTable | None = None
     observations: Observations | None = None
 
     @property
@@ -94,12 +72,12 @@ class Run:
 
     @property
     def dataset(self) -> str:
-        """Name of the dataset, "unknown data" where no file tells it."""
+        """Name of the dataset, "unknown data" where no file names it."""
         return str(self.summary.get("dataset") or self.config.get("dataset") or "unknown data")
 
     @property
     def policy(self) -> str:
-        """Name of the augmentation policy, "unknown policy" where no file tells it."""
+        """Name of the augmentation policy, "unknown policy" where no file names it."""
         return str(self.summary.get("policy") or self.config.get("policy") or "unknown policy")
 
     @property
@@ -114,7 +92,7 @@ class Run:
 
     @property
     def validation_note(self) -> str:
-        """What follows the word "validation" by its figures: where such images are trained on they measure little."""
+        """What follows the word "validation" where its images were also trained on, so that they measure little."""
         return ", trained on as well" if self.config.get("train_on_validation") is True else ""
 
     @property
@@ -123,14 +101,14 @@ class Run:
         if self.sampler:
             return self.sampler.operations
         last = int(self.observations.pairs.max(initial=-1)) if self.observations else -1
-        return tuple(f"operation {number}" for number in range(last + 1))
+        return tuple(f"operation {index}" for index in range(last + 1))
 
     def class_name(self, label: int) -> str:
-        """The name of class number `label`."""
+        """The name of the class with the index `label`."""
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
     def figure(self, key: str) -> float:
-        """The number `key` of the summary; NaN where it is missing or not a number."""
+        """The figure `key` of the summary; NaN where it is missing or not a number."""
         return _number(self.summary.get(key))
 
 
@@ -140,82 +118,75 @@ def read_run(folder: Path) -> Run:
     Raises:
         UserError: the folder is not a run, or one of its files is damaged; the message names the file.
     """
-    if not any((folder / name).is_file() for name in _PARTS):
-        raise UserError(f"{folder} is not a run folder: none of {', '.join(_PARTS)} is in it")
-    classes = _read(folder / "classes.json", _json_object) or {}
-    names = tuple(str(name) for name in classes.get("class_names") or ())
-    families = tuple(str(name) for name in classes.get("families") or ()) or None
-    if families and len(families) != len(names):
-        raise _damaged(folder / "classes.json", f"{len(families)} families for {len(names)} classes")
+    files = RunFolder(folder)
+    parts = (files.config, files.metrics, files.summary)
+    if not any(path.is_file() for path in parts):
+        raise UserError(f"{folder} is not a run folder: none of {', '.join(path.name for path in parts)} is in it")
+    names, families = _read(files.classes, _classes) or ((), None)
     run = Run(
         folder=folder,
-        config=_read(folder / "config.json", _json_object) or {},
-        summary=_read(folder / "summary.json", _json_object) or {},
-        curves=_read(folder / "metrics.jsonl", _curves) or {},
+        config=_read(files.config, _json_object) or {},
+        summary=_read(files.summary, _json_object) or {},
+        curves=_curves(_read(files.metrics, read_rows) or []),
         class_names=names,
         families=families,
-        sampler=_read(folder / "policy" / "sampler.json", _sampler),
-        observations=_read(folder / "policy" / "observations.npz", _observations),
+        sampler=_read(files.policy_files.sampler, lambda path: read_table(path.parent)),
+        observations=_read(files.policy_files.observations, _observations),
     )
-    _check_numbers(run)
+    _check_indices(run, files.policy_files.observations)
     return run
 
 
 def _damaged(path: Path, why: object) -> UserError:
-    return UserError(f"{path} is damaged: {why}. Remove it to get a report without it, or write it again.")
+    return UserError(f"{path} is damaged: {why}. {_REMEDY}")
 
 
-def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
+def _read(path: Path, parse: Callable[[Path], Content]) -> Content | None:
     """What `parse` makes of the file, None where there is no such file."""
     if not path.is_file():
         return None
     try:
         return parse(path)
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except UserError as error:
+        raise UserError(f"{error}. {_REMEDY}") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _json_object(path: Path) -> dict[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("it must hold a JSON object")
     return found
 
 
+def _classes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Names of the classes, and their families where there are any."""
+    found = _json_object(path)
+    names = tuple(str(name) for name in found.get("class_names") or ())
+    families = tuple(str(name) for name in found.get("families") or ()) or None
+    if families and len(families) != len(names):
+        raise ValueError(f"{len(families)} families for {len(names)} classes")
+    return names, families
+
+
 def _number(value: object) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else math.nan
+    """A JSON value as a finite number, else NaN."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value) if math.isfinite(value) else math.nan
+        except OverflowError:  # a whole number beyond all floats
+            pass
+    return math.nan
 
 
-def _curves(path: Path) -> dict[str, np.ndarray]:
-    """Columns of the metrics; of an epoch written twice (a resumed run) the later row counts."""
-    rows = {}
-    for line in filter(str.strip, path.read_text(encoding="utf-8").splitlines()):
-        row = json.loads(line)
-        rows[int(row["epoch"])] = row
-    ordered = [rows[epoch] for epoch in sorted(rows)]
-    keys = {key for row in ordered for key in row}
-    columns = {key: np.array([_number(row.get(key)) for row in ordered]) for key in keys}
-    if ordered:
+def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns of the metrics, float64 [E]."""
+    keys = {key for row in rows for key in row}
+    columns = {key: np.array([_number(row.get(key)) for row in rows]) for key in keys}
+    if rows:
         columns["epoch"] = columns["epoch"] + 1
     return columns
-
-
-def _table(values: object, size: int) -> np.ndarray:
-    table = np.asarray(values, dtype=np.float64)
-    if table.shape != (size, size):
-        raise ValueError(f"a table of shape {table.shape} for {size} operations")
-    if not np.all(np.isfinite(table)) or table.min() < 0 or abs(table.sum() - 1) > 1e-3:
-        raise ValueError("the probabilities are not non-negative numbers that sum to 1")
-    return table
-
-
-def _sampler(path: Path) -> Sampler:
-    found = _json_object(path)
-    operations = tuple(str(name) for name in found["operations"])
-    history = [(int(epoch), _table(values, len(operations))) for epoch, values in found.get("history") or ()]
-    history.sort(key=lambda entry: entry[0])
-    return Sampler(operations, _table(found["probabilities"], len(operations)), tuple(history))
 
 
 def _observations(path: Path) -> Observations:
@@ -227,18 +198,22 @@ def _observations(path: Path) -> Observations:
     if not shapes_fit or images.ndim != 4 or len(images) != count or images.dtype != np.uint8:
         raise ValueError("its arrays do not fit together")
     if min(pairs.min(initial=0), labels.min(initial=0)) < 0:
-        raise ValueError("negative numbers of operations or classes")
+        raise ValueError("indices of operations and classes must not be negative")
     keep = np.isfinite(weights)
-    arrays = (values[keep] for values in (images, pairs, magnitudes, weights, labels))
-    return Observations(*arrays, not_finite=int(count - keep.sum()))
+    return Observations(
+        images[keep], pairs[keep], magnitudes[keep], weights[keep], labels[keep], not_finite=int(count - keep.sum())
+    )
 
 
-def _check_numbers(run: Run) -> None:
-    """Refuses observations of operations or classes that the other files do not know."""
+def _check_indices(run: Run, path: Path) -> None:
+    """Rejects observations, read from `path`, of operations or classes that the other files do not know.
+
+    Raises:
+        UserError: there are such.
+    """
     seen = run.observations
     if seen is None or not len(seen.weights):
         return
-    path = run.folder / "policy" / "observations.npz"
     if seen.pairs.max() >= len(run.operations):
         raise _damaged(path, f"operation {seen.pairs.max()} of {len(run.operations)}")
     if run.class_names and seen.labels.max() >= len(run.class_names):

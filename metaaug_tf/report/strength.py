@@ -1,15 +1,19 @@
 """Weight against magnitude, one small picture per operation so that they flow on any screen."""
 
+from typing import Literal
+
 import numpy as np
 
-from metaaug_tf.report.drawing import COLOURS, INK, Picture, blank, picture
+from metaaug_tf.report.drawing import COLOURS, INK, Picture, blank, picture, shorten
 from metaaug_tf.report.measures import WITHOUT_MAGNITUDE, Groups
-from metaaug_tf.report.run import Observations, Run
+from metaaug_tf.report.run import Run
 from metaaug_tf.report.wording import number, signed
 
 _BINS = 5
 _MOST_LINES = 4
 _ENOUGH = 3
+# How the labels of the least, middle and largest magnitude stand to their marks.
+_SIDES: tuple[Literal["left", "center", "right"], ...] = ("left", "center", "right")
 
 
 def strength_charts(run: Run, groups: Groups) -> list[Picture]:
@@ -17,12 +21,11 @@ def strength_charts(run: Run, groups: Groups) -> list[Picture]:
 
     Families get a line each; more than four groups are drawn as one line of all images.
     """
-    seen = run.observations
     if len(groups.names) > _MOST_LINES:
-        groups = Groups("class", ("all images",), np.zeros(len(seen.weights), dtype=int))
+        groups = Groups("class", ("all images",), np.zeros_like(groups.index), groups.seen)
     curves = {
-        name: _curves(seen, number, groups)
-        for number, name in enumerate(run.operations)
+        name: _curves(groups, operation)
+        for operation, name in enumerate(run.operations)
         if name not in WITHOUT_MAGNITUDE
     }
     known = [ups + errors for _, ups, errors in curves.values() if np.isfinite(ups + errors).any()]
@@ -37,19 +40,20 @@ def strength_legend(groups: Groups) -> list[tuple[str, str]]:
     return list(zip(groups.names, COLOURS, strict=False))
 
 
-def _curves(seen: Observations, operation: int, groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _curves(groups: Groups, operation: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Middles of the bins [B], mean weight [G, B] and its standard error [G, B]; NaN for too few images."""
+    seen = groups.seen
     image, slot = np.nonzero(seen.pairs == operation)
     magnitudes, weights, group = seen.magnitudes[image, slot], seen.weights[image], groups.index[image]
     lowest = -10.0 if (magnitudes < 0).any() else 0.0
     edges = np.linspace(lowest, 10, _BINS + 1)
     place = np.clip(np.digitize(magnitudes, edges) - 1, 0, _BINS - 1)
     found = np.full((2, len(groups.names), _BINS), np.nan)
-    for number_ in range(len(groups.names)):
+    for g in range(len(groups.names)):
         for bin_ in range(_BINS):
-            inside = weights[(group == number_) & (place == bin_)]
+            inside = weights[(group == g) & (place == bin_)]
             if len(inside) >= _ENOUGH:
-                found[:, number_, bin_] = inside.mean(), inside.std(ddof=1) / np.sqrt(len(inside))
+                found[:, g, bin_] = inside.mean(), inside.std(ddof=1) / np.sqrt(len(inside))
     return (edges[1:] + edges[:-1]) / 2, *found
 
 
@@ -63,9 +67,9 @@ def _chart(name: str, groups: Groups, curve: tuple[np.ndarray, np.ndarray, np.nd
     ends = (-10, 0, 10) if middles[0] < 0 else (0, 5, 10)
     axes.set_xlim(ends[0], ends[2])
     axes.set_xticks(ends, [signed(end).removesuffix(".0") for end in ends])
-    for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+    for label, side in zip(axes.get_xticklabels(), _SIDES, strict=True):
         label.set_horizontalalignment(side)  # clear of the axis going up
-    axes.set_title(name, fontsize=10, color=INK, loc="left", fontweight="bold")
+    axes.set_title(shorten(name), fontsize=10, color=INK, loc="left", fontweight="bold")
     said = "; ".join(
         f"{group} {', '.join(number(value) for value in up)}" for group, up in zip(groups.names, ups, strict=True)
     )

@@ -16,9 +16,14 @@ def times(ratio: float) -> str:
     return f"{number(ratio)} times"
 
 
-def percent(share: float) -> str:
-    """A share in [0, 1] as whole per cent."""
-    return f"{100 * share:.0f} %" if math.isfinite(share) else MISSING
+def percent(fraction: float) -> str:
+    """A fraction in [0, 1] as whole per cent."""
+    return f"{100 * fraction:.0f} %" if math.isfinite(fraction) else MISSING
+
+
+def percent_of(accuracy: float) -> str:
+    """An accuracy in [0, 1] as per cent with one decimal, or a dash where it is not known."""
+    return f"{number(100 * accuracy, 1)} %" if math.isfinite(accuracy) else MISSING
 
 
 def rate(value: float) -> str:

@@ -55,7 +55,7 @@ def export(workdir: Path, data_dir: str | None, formats: Sequence[str]) -> None:
     config, folder = job.config, job.folder
     export_models(job.model, job.data.class_names, config.data.dataset, config.augmentation.fill, folder)
     for kind in formats:
-        export_runtime(job.model.task, folder.export / kind, kind)
+        export_runtime(job.model.task, folder.runtime_export(kind), kind)
     print(f"exported to {folder.export}")
 
 

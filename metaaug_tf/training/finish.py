@@ -6,7 +6,6 @@ from statistics import median
 from typing import Any
 
 from metaaug_tf.callbacks.averaging import use_averages
-from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.data.evaluation_dataset import evaluation_dataset
 from metaaug_tf.export.augment import export_augment
 from metaaug_tf.export.policy import export_policy
@@ -16,7 +15,7 @@ from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.folder import write_policy
 from metaaug_tf.policy.learned_augment import LearnedAugment
 from metaaug_tf.report.page import write_report
-from metaaug_tf.run_folder import RunFolder
+from metaaug_tf.run_folder import RunFolder, read_rows
 from metaaug_tf.training.job import Job
 from metaaug_tf.training.observe import observe_policy, write_observations
 from metaaug_tf.training.step_ratio import measure_step_ratio
@@ -63,17 +62,17 @@ def save_what_was_learned(job: Job) -> None:
         write_json(job.folder.classes, {"class_names": data.class_names, "families": data.families})
         write_policy(job.folder.policy, fill, job.model.policy_network)
         observations = observe_policy(job.model, data.train, job.config.augmentation, job.config.run.seed)
-        write_observations(job.folder.policy / "observations.npz", observations)
+        write_observations(job.folder.policy_files.observations, observations)
         export_models(job.model, data.class_names, job.config.data.dataset, fill, job.folder)
 
 
 def export_models(model: MetaAugment, class_names: Sequence[str], dataset: str, fill: int, run: RunFolder) -> None:
     """Exports classifier, policy and augmentation, each as the next version of its folder."""
-    export_task(model, run.export / "task", class_names, dataset)
+    export_task(model, run.task_export, class_names, dataset)
     if model.policy_network is not None:
-        export_policy(model, run.export / "policy", dataset)
+        export_policy(model, run.policy_export, dataset)
         augment = LearnedAugment(model.sampler.probabilities.numpy(), fill)
-        export_augment(augment, run.export / "augment", model.task.input_shape[1:], dataset)
+        export_augment(augment, run.augment_export, model.task.input_shape[1:], dataset)
 
 
 def write_results(job: Job, summary: dict[str, Any], started: float) -> None:

@@ -1,16 +1,16 @@
 """What the learned policy thinks of fresh augmented images: the material of the report."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.augmentation.augment import augment
-from metaaug_tf.augmentation.transform import transformation_embedding
-from metaaug_tf.data.examples import Examples
-from metaaug_tf.data.streamed_examples import StreamedExamples
+from metaaug_tf.data.labelled_images import LabelledImages
 from metaaug_tf.files import written_aside
 from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.policy.network import weigh
 from metaaug_tf.settings import Augmentation
 
 # Draws that training never makes: no run has so many epochs.
@@ -20,7 +20,7 @@ _BATCH = 256
 
 def observe_policy(
     model: MetaAugment,
-    examples: Examples | StreamedExamples,
+    examples: LabelledImages,
     augmentation: Augmentation,
     seed: int,
     count: int = 2048,
@@ -29,26 +29,25 @@ def observe_policy(
 
     Args:
         model: trained; its features are taken in evaluation mode.
-        examples: training images; taken in turn, so that classes are evenly there.
+        examples: training images, taken in turn, so that all classes are present.
         augmentation: the run's; its policy is replaced by uniform.
         seed: the run's.
-        count: how many augmented images, a multiple of the batch of 256.
+        count: number of augmented images.
 
     Returns:
         images uint8 [count, H, W, C], pairs int32 [count, 2], magnitudes float32 [count, 2], weights float32
         [count] (raw; 1 where there is no policy network), labels int32 [count].
     """
-    if isinstance(examples, StreamedExamples):
-        examples = examples.head(count)
-    uniform = Augmentation(**{**vars(augmentation), "policy": "uniform"})
-    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(examples))[np.arange(count) % len(examples)]
+    shown = examples.in_memory(count)
+    uniform = dataclasses.replace(augmentation, policy="uniform")
+    chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(shown))[np.arange(count) % len(shown)]
     features_of = tf.function(model.features, jit_compile=model.jit_compile, autograph=False)
     parts = []
     for start in range(0, count, _BATCH):
         indices = chosen[start : start + _BATCH]
         # Repeated images get draws of their own through their position.
         images, pairs, magnitudes = augment(
-            tf.constant(examples.images[indices]),
+            tf.constant(shown.images[indices]),
             tf.range(start, start + len(indices), dtype=tf.int64),
             seed,
             OBSERVATION_EPOCH,
@@ -57,8 +56,8 @@ def observe_policy(
         )
         weights = np.ones(len(indices), np.float32)
         if model.policy_network is not None:
-            weights = model.policy_network(features_of(images), transformation_embedding(pairs, magnitudes))
-        parts.append([np.asarray(part) for part in (images, pairs, magnitudes, weights, examples.labels[indices])])
+            weights = weigh(model.policy_network, features_of, images, pairs, magnitudes)
+        parts.append([np.asarray(part) for part in (images, pairs, magnitudes, weights, shown.labels[indices])])
     names = ("images", "pairs", "magnitudes", "weights", "labels")
     return dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
 

@@ -71,8 +71,7 @@ def _is_finished(folder: RunFolder, config: Config, workers: Workers) -> bool:
         check_free(folder.path)
     finished = any(workers.messages("yes" if folder.summary.is_file() else ""))
     if finished and workers.is_chief:
-        page = folder.path / "report.html"
-        print(f"{folder.path} is finished: {page if page.is_file() else write_report(folder.path)}")
+        print(f"{folder.path} is finished: {folder.report if folder.report.is_file() else write_report(folder.path)}")
     return finished
 
 

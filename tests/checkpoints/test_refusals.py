@@ -10,7 +10,7 @@ from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
 from metaaug_tf.checkpoints.resume import read_fork
 from metaaug_tf.config import check_config, config_digest, config_for
 from metaaug_tf.files import write_json
-from metaaug_tf.run_folder import LOCK_FILE, RunFolder, locked
+from metaaug_tf.run_folder import RunFolder, locked
 
 CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
 
@@ -91,6 +91,6 @@ def test_a_fork_starts_the_epoch_anew_with_the_weights_as_they_are(tmp_path):
 
 
 def test_a_lock_left_behind_is_no_run(tmp_path):
-    (tmp_path / LOCK_FILE).touch()
+    RunFolder(tmp_path).lock.touch()
     with locked(tmp_path):
         RunFolder(tmp_path).check_for(CONFIG)

@@ -8,10 +8,10 @@ import tensorflow as tf
 from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, results, train
 
 import metaaug_tf as ma
-from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.checkpoints import model_state
 from metaaug_tf.checkpoints.folder import CheckpointFolder
 from metaaug_tf.checkpoints.model_state import read_state
+from metaaug_tf.run_folder import read_rows
 
 
 @pytest.fixture(scope="module")

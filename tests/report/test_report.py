@@ -11,21 +11,11 @@ from metaaug_tf.errors import UserError
 from metaaug_tf.ops.table import TABLE
 from metaaug_tf.report.comparison import agreement_findings, comparison_findings, learned_map
 from metaaug_tf.report.findings import findings
-from metaaug_tf.report.measures import WITHOUT_MAGNITUDE, groups_of, log_ratio, mean_weights, separated, shares
+from metaaug_tf.report.measures import WITHOUT_MAGNITUDE, groups_of, log_ratio, mean_weights, separated
 from metaaug_tf.report.page import write_report
 from metaaug_tf.report.run import Observations, read_run
 
 # The figures behind the sentences
-
-
-def test_shares_are_relative_to_the_start():
-    # One operation at factor 0.4: its row and column hold 0.4 / (13 + 0.4) of the draws each, 14 times that.
-    drawn = shares(table_with({SOLARIZE: 0.4}), table_with({}))
-    assert drawn[SOLARIZE] == pytest.approx(14 * 0.4 / 13.4)
-    assert drawn[0] == pytest.approx(14 * 1 / 13.4)
-    drawn = shares(table_with({SOLARIZE: 0.4}), table_with({SOLARIZE: 4}))  # then it had 4 / 17, and each other 1 / 17
-    assert drawn[SOLARIZE] == pytest.approx((0.4 / 13.4) / (4 / 17))
-    assert drawn[0] == pytest.approx((1 / 13.4) / (1 / 17))
 
 
 def test_log_ratio_by_hand():
@@ -53,7 +43,7 @@ def test_mean_weights_per_operation_and_family(tmp_path):
         "labels": np.array([0, 0, 1, 3], np.int32),  # families shape, shape, hue, shape
     }
     run = read_run(make_run(tmp_path / "run", **arrays))
-    means, counts = mean_weights(run.observations, 3, groups_of(run))
+    means, counts = mean_weights(groups_of(run), 3)
     assert isinstance(run.observations, Observations)
     np.testing.assert_array_equal(counts[:, :2], [[1, 1], [3, 0], [1, 1]])
     np.testing.assert_allclose(means[:, 0], [0.2, (0.2 + 0.4 + 0.8) / 3, 0.8], rtol=1e-6)
@@ -172,10 +162,10 @@ def test_a_resumed_epoch_counts_once(tmp_path):
 
 DAMAGES = {
     "config.json": b"[1]",
-    "metrics.jsonl": b'{"epoch": 0}\n{"epo',
+    "metrics.jsonl": b'{"epoch": 0}\n{"epo\n{"epoch": 2}\n',
     "summary.json": b"\xff\xfe",
     "classes.json": b'{"class_names": ["a", "b"], "families": ["x"]}',
-    "policy/sampler.json": b'{"operations": ["a"], "probabilities": [[0.5]]}',
+    "policy/sampler.json": b'{"version": 1, "operations": ["a"], "probabilities": [[0.0]]}',
     "policy/observations.npz": b"PK\x03\x04 cut off",
 }
 
@@ -184,8 +174,27 @@ DAMAGES = {
 def test_a_damaged_file_is_named(tmp_path, name):
     run = make_run(tmp_path / "run")
     (run / name).write_bytes(DAMAGES[name])
-    with pytest.raises(UserError, match=re.escape(str(run / name))):
+    with pytest.raises(UserError, match=f"{re.escape(str(run / name))}.*Remove it to get a report without it"):
         write_report(run)
+
+
+def test_a_row_that_was_cut_off_is_left_out(tmp_path):
+    run = make_run(tmp_path / "run")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 20, "lo')
+    np.testing.assert_array_equal(read_run(run).curves["epoch"], np.arange(1, 21))
+
+
+def test_figures_that_are_no_numbers_are_left_out(tmp_path):
+    run = make_run(tmp_path / "run")
+    odd = {"epoch": 1, "loss": 10**400, "accuracy": "high", "val_loss": True, "val_accuracy": None}
+    (run / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "loss": 2}) + "\n" + json.dumps(odd) + "\n")
+    (run / "summary.json").write_text(json.dumps({"test_accuracy": 10**400}))
+    found = read_run(run)
+    np.testing.assert_array_equal(found.curves["loss"], [2, np.nan])
+    assert all(np.isnan(found.curves[key]).all() for key in ("accuracy", "val_loss", "val_accuracy"))
+    assert np.isnan(found.figure("test_accuracy"))
+    write_report(run)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The run report as a page: complete, self-contained, escaped, and at home on any screen."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -23,7 +24,6 @@ from report_runs import (
 )
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.report import page
 from metaaug_tf.report.page import write_report
 
 
@@ -140,7 +140,7 @@ def test_the_old_report_stays_when_a_new_one_fails(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(page.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match="No space left"):
         write_report(run)
     assert (run / "report.html").read_bytes() == before

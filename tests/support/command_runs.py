@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 
-from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.checkpoints.folder import CheckpointFolder
+from metaaug_tf.run_folder import read_rows
 
 SETTINGS = (
     "--config.train_per_class=4",

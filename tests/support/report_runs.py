@@ -84,5 +84,5 @@ def write_classes(folder: Path, names: list[str], families: list[str] | None) ->
 
 def write_sampler(folder: Path, history: list[tuple[int, np.ndarray]]) -> None:
     tables = [[epoch, table.tolist()] for epoch, table in history]
-    value = {"operations": OPERATIONS, "probabilities": tables[-1][1], "history": tables}
+    value = {"version": 1, "operations": OPERATIONS, "probabilities": tables[-1][1], "history": tables}
     (folder / "policy" / "sampler.json").write_text(json.dumps(value))

@@ -8,8 +8,9 @@ import numpy as np
 
 import metaaug_tf as ma
 from metaaug_tf.callbacks.health_guard import HealthGuard
-from metaaug_tf.callbacks.run_logs import MetricsLog, read_rows
+from metaaug_tf.callbacks.run_logs import MetricsLog
 from metaaug_tf.checkpoints.model_state import read_state, write_state
+from metaaug_tf.run_folder import read_rows
 
 TRAIN, VALIDATION = helpers.random_examples(16, 0), helpers.random_examples(10, 1)
 

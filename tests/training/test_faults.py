@@ -12,14 +12,13 @@ import tensorflow as tf
 
 import metaaug_tf as ma
 from metaaug_tf.callbacks import run_logs as metrics_log
-from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.checkpoints import folder as checkpoint_folder
 from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
 from metaaug_tf.export.task import export_task
 from metaaug_tf.files import write_json
 from metaaug_tf.policy.folder import write_policy
 from metaaug_tf.report.page import write_report
-from metaaug_tf.run_folder import RunFolder, file_errors_as_os_errors
+from metaaug_tf.run_folder import RunFolder, file_errors_as_os_errors, read_rows
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
@@ -38,9 +37,9 @@ def test_a_read_only_workdir_is_refused_and_left_as_it_is(tmp_path):
             folder.chmod(folder.stat().st_mode | 0o055)
     try:
         as_another_user()
-        with pytest.raises(ma.UserError, match="can't be written.*choose another"):
+        with pytest.raises(ma.UserError, match="is not writable.*choose another"):
             RunFolder(tmp_path).check_for(CONFIG)
-        with pytest.raises(ma.UserError, match="can't be written"), RunFolder(tmp_path).opened_for(CONFIG):
+        with pytest.raises(ma.UserError, match="is not writable"), RunFolder(tmp_path).opened_for(CONFIG):
             pass
     finally:
         os.seteuid(os.getuid())
@@ -94,7 +93,7 @@ def test_on_a_disk_full_to_the_end_the_run_does_not_pass_as_finished(tmp_path, m
 
 
 def test_other_files_that_can_not_be_written_end_the_command_with_a_message(tmp_path):
-    message = "No space left(.|\n)*is kept(.|\n)*goes on"
+    message = "No space left(.|\n)*is kept(.|\n)*resumes the run"
     with pytest.raises(ma.UserError, match=message), RunFolder(tmp_path / "run").opened_for(CONFIG):
         raise NO_SPACE
 

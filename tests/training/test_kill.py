@@ -41,7 +41,7 @@ def test_killed_at_twenty_random_moments_it_ends_as_the_uninterrupted_run(tmp_pa
             time.sleep(draw.uniform(0, 0.3))
         process.kill()
         process.communicate()
-        in_writing += bool(list((workdir / "checkpoints").glob(".*.part")))
+        in_writing += bool(list((workdir / "checkpoints").glob(".part.*")))
         assert whole_rows(workdir) == list(range(len(whole_rows(workdir))))
         assert not (workdir / "summary.json").exists() or process.returncode == 0
         saved = CheckpointFolder(workdir / "checkpoints").newest_whole()
@@ -85,7 +85,7 @@ def test_on_a_disk_that_is_full_it_ends_with_a_message_and_goes_on_when_there_is
         process = start(disk / "run")
         _, errors = process.communicate(timeout=900)
         assert process.returncode == 2 and "Traceback" not in errors, errors
-        assert "No space left on device" in errors and "the same command goes on" in errors.replace("\n", " ")
+        assert "No space left on device" in errors and "the same command resumes the run" in errors.replace("\n", " ")
         assert not (disk / "run/summary.json").exists() and not (disk / "run/report.html").exists()
         reached = CheckpointFolder(disk / "run/checkpoints").newest_whole().position
         print(f"full with {kibibytes} KiB at {reached}: {errors}")

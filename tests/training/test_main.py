@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from in_process import in_process
+
+from metaaug_tf.run_folder import PolicyFolder, RunFolder
 
 SMALL = (
     "--config.train_per_class=4",
@@ -40,6 +43,23 @@ def run(tmp_path_factory):
 
 def rows(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def named_paths(folder):
+    """All paths that a RunFolder or PolicyFolder names."""
+    values = vars(folder).values()
+    inner = [path for value in values if isinstance(value, PolicyFolder) for path in named_paths(value)]
+    return {value for value in values if isinstance(value, Path)} | set(inner)
+
+
+def test_run_folder_names_all_that_a_finished_run_leaves_and_no_more(run):
+    named = named_paths(RunFolder(run))
+    assert all(path.exists() for path in named), "and a run with a policy leaves each of them"
+    # What a named folder holds is its owner's, unless the run folder names parts of it.
+    ends = {path for path in named if not any(path in other.parents for other in named)}
+    for path in filter(Path.is_file, run.rglob("*")):
+        assert ends & {path, *path.parents}, f"{path} is not named"
+    assert len(ends) == 15
 
 
 def test_run_folder_is_complete(run):
@@ -166,5 +186,5 @@ def test_a_workdir_with_other_files_or_none_that_can_be_made(tmp_path, monkeypat
     code, stderr = in_process([f"--workdir={tmp_path}", *SMALL], monkeypatch, capfd)
     assert code == 2 and "not empty" in stderr and "notes.txt" in stderr
     code, stderr = in_process([f"--workdir={tmp_path / 'notes.txt' / 'run'}", *SMALL], monkeypatch, capfd)
-    assert code == 2 and "can't be written" in stderr
+    assert code == 2 and "is not writable" in stderr
     assert (tmp_path / "notes.txt").read_text() == "mine"

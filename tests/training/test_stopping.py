@@ -37,7 +37,7 @@ def test_a_workdir_in_use_is_refused_until_its_owner_dies(tmp_path):
     owner = python(HOLD, tmp_path)
     try:
         assert owner.stdout.readline() == "held\n"
-        with pytest.raises(ma.UserError, match=f"in use by another process .number {owner.pid}"):
+        with pytest.raises(ma.UserError, match=f"in use by another process .ID {owner.pid}"):
             check_free(tmp_path)
         with pytest.raises(ma.UserError, match="in use"), RunFolder(tmp_path).opened_for(CONFIG):
             pass
