@@ -6,13 +6,14 @@ A checkpoint is a folder EPOCH-STEP with
     SHA256SUMS       of both, as `sha256sum -c` reads it
 """
 
+import errno
 import io
 import json
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from metaaug_tf.files import read_arrays, read_json, sha256_of
 
 TENSORS_FILE, FACTS_FILE, SUMS_FILE = "tensors.npz", "checkpoint.json", "SHA256SUMS"
 _NAME = re.compile(r"\d{6}-\d{9}")
+# Removing older checkpoints helps against these errors and no others.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# Reading again meets the next checkpoint of a run that trains; only one that writes faster than we read uses them up.
+_MOST_READINGS = 20
 
 
 @dataclass(frozen=True, order=True)
@@ -90,14 +95,17 @@ class CheckpointFolder:
     def write(self, saved: Saved) -> None:
         """Writes a checkpoint and removes those no longer kept.
 
-        On a full disk all but the newest older one are removed and it is tried again.
+        Where there is no room (a full disk, a quota), all older ones but the newest are removed and it is tried again.
 
         Raises:
-            OSError: it can't be written; the newest one before it is still there.
+            OSError: it can't be written. The newest one before it is still there; so are all others, unless there was
+                no room.
         """
         try:
             self._write_aside_and_rename(saved)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
             self._keep([name for name in self.names() if name < saved.position.folder_name][:1])
             self._write_aside_and_rename(saved)
         self._keep([name for name in self.names() if name <= saved.position.folder_name][: self.keep])
@@ -131,26 +139,43 @@ class CheckpointFolder:
     def newest_whole(self) -> Saved | None:
         """Reads the newest whole checkpoint; warns of each damaged one passed over. None where there is none at all.
 
+        A training may write here meanwhile: it removes a checkpoint only after a newer one is there, so what goes
+        while it is read is no damage, and the newer one is read.
+
         Raises:
-            UserError: there are checkpoints, all of them damaged.
+            UserError: there are checkpoints, all of them damaged, or they are replaced faster than they can be read.
         """
-        faults = []
-        for name in self.names():
-            try:
-                saved = read_checkpoint(self.path / name)
-            except _Damaged as damage:
-                faults.append(f"{self.path / name} is damaged ({damage})")
-                continue
-            for fault in faults:
-                warnings.warn(f"{fault}; falling back to the checkpoint before it, {name}", stacklevel=2)
-            return saved
-        if faults:
+        for _ in range(_MOST_READINGS):
+            names = self.names()
+            saved, faults = self._first_whole(names)
+            if not faults or self.names() == names:
+                break
+        else:
+            raise UserError(
+                f"the checkpoints in {self.path} are replaced faster than they can be read; wait until the training "
+                "that writes them ends"
+            )
+        if saved is None and faults:
             listed = "\n  ".join(faults)
             raise UserError(
                 f"no checkpoint can be restored:\n  {listed}\n"
                 f"To train from the start, remove {self.path}; to keep it, choose another --workdir."
             )
-        return None
+        for fault in faults:
+            warnings.warn(
+                f"{fault}; falling back to the checkpoint before it, {saved.position.folder_name}", stacklevel=2
+            )
+        return saved
+
+    def _first_whole(self, names: Iterable[str]) -> tuple[Saved | None, list[str]]:
+        """The first of these that is whole, or None, and what is wrong with those before it."""
+        faults: list[str] = []
+        for name in names:
+            try:
+                return read_checkpoint(self.path / name), faults
+            except _Damaged as damage:
+                faults.append(f"{self.path / name} is damaged ({damage})")
+        return None, faults
 
 
 class _Damaged(Exception):

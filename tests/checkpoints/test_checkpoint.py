@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 
 import numpy as np
@@ -124,21 +125,55 @@ def test_a_half_written_one_is_not_seen_and_goes_away(tmp_path):
     assert not part.exists()
 
 
-def no_space(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
+def raising(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
-@pytest.mark.parametrize("place", ["savez", "_write_durably", "_to_disk", "_sync_folder"])
-def test_on_a_full_disk_the_newest_before_stays(tmp_path, monkeypatch, place):
+no_space = raising(errno.ENOSPC)
+PLACES = ["savez", "_write_durably", "_to_disk", "replace", "_sync_folder"]
+
+
+def plant(monkeypatch, place, fail):
+    """Lets writing a checkpoint fail in one of PLACES."""
+    module = {"savez": checkpoint_folder.np, "replace": checkpoint_folder.os}.get(place, checkpoint_folder)
+    monkeypatch.setattr(module, place, fail)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_without_room_the_newest_before_stays(tmp_path, monkeypatch, place, number):
     folder = CheckpointFolder(tmp_path)
     write(folder, (0, 1), (0, 2), (0, 3))
-    monkeypatch.setattr(checkpoint_folder.np if place == "savez" else checkpoint_folder, place, no_space)
-    with pytest.raises(OSError, match="No space"):
+    plant(monkeypatch, place, raising(number))
+    with pytest.raises(OSError, match=os.strerror(number)):
         write(folder, (0, 4))
     monkeypatch.undo()
-    assert Position(0, 3).folder_name in folder.names()
+    assert Position(0, 3).folder_name in folder.names() and Position(0, 2).folder_name not in folder.names()
     assert not list(tmp_path.glob(".*.part"))
     assert folder.newest_whole().position in (Position(0, 3), Position(0, 4))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_an_error_that_no_room_would_help_leaves_all_older_ones(tmp_path, monkeypatch, place, number):
+    folder, calls = CheckpointFolder(tmp_path), []
+
+    def fail(*arguments, **keywords):
+        calls.append(arguments)
+        raising(number)()
+
+    write(folder, (0, 1), (0, 2), (0, 3))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    plant(monkeypatch, place, fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write(folder, (0, 4))
+    monkeypatch.undo()
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert before == {path: after.get(path) for path in before} and len(calls) == 1
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_on_a_full_disk_older_ones_make_room(tmp_path, monkeypatch):
@@ -154,6 +189,70 @@ def test_on_a_full_disk_older_ones_make_room(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "savez", savez)
     write(folder, (0, 4))
     assert folder.names() == [Position(0, 4).folder_name, Position(0, 3).folder_name]
+
+
+@pytest.mark.parametrize("place", ["savez", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_where_there_is_room_again_the_second_try_is_written(tmp_path, monkeypatch, place, number):
+    folder, calls = CheckpointFolder(tmp_path), []
+    module = {"savez": np, "replace": os}[place]
+    whole = getattr(module, place)
+
+    def fail_once(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raising(number)()
+        whole(*arguments, **keywords)
+
+    write(folder, (0, 1), (0, 2), (0, 3))
+    plant(monkeypatch, place, fail_once)
+    write(folder, (0, 4))
+    assert folder.names() == [Position(0, 4).folder_name, Position(0, 3).folder_name]
+    assert folder.newest_whole().position == Position(0, 4)
+
+
+def reading(monkeypatch, meanwhile):
+    """Lets `meanwhile(name)` happen between the listing of the checkpoints and the reading of each."""
+    read = checkpoint_folder.read_checkpoint
+
+    def read_after(path):
+        meanwhile(path.name)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint_folder, "read_checkpoint", read_after)
+
+
+def test_one_that_goes_while_it_is_read_is_no_damage(tmp_path, monkeypatch, recwarn):
+    """As a training with checkpoints_kept=1 does: the new one is there before the old one goes."""
+    training, steps = CheckpointFolder(tmp_path, keep=1), []
+
+    def train_on(name):
+        if len(steps) < 3:
+            steps.append(name)
+            write(training, (0, 1 + len(steps)))
+
+    write(training, (0, 1))
+    reading(monkeypatch, train_on)
+    saved = CheckpointFolder(tmp_path).newest_whole()
+    assert saved.position == Position(0, 4) and int(saved.tensors["model/00001"]) == 4
+    assert steps == [Position(0, step).folder_name for step in (1, 2, 3)] and not recwarn.list
+
+
+def test_a_newer_one_that_comes_while_a_damaged_one_is_read_is_taken(tmp_path, monkeypatch, recwarn):
+    folder = CheckpointFolder(tmp_path)
+    write(folder, (0, 1), (0, 2))
+    damage_empty(tmp_path / Position(0, 2).folder_name / "tensors.npz")
+    reading(monkeypatch, lambda name: name == Position(0, 2).folder_name and write(folder, (0, 3)))
+    assert folder.newest_whole().position == Position(0, 3) and not recwarn.list
+
+
+def test_checkpoints_replaced_faster_than_they_are_read_are_not_called_damaged(tmp_path, monkeypatch):
+    training, steps = CheckpointFolder(tmp_path, keep=1), iter(range(2, 10_000))
+    write(training, (0, 1))
+    reading(monkeypatch, lambda _: write(training, (0, next(steps))))
+    with pytest.raises(ma.UserError, match="replaced faster than they can be read; wait until the training"):
+        CheckpointFolder(tmp_path).newest_whole()
+    assert next(steps) < 100
 
 
 def test_facts_are_json(tmp_path):
