@@ -51,7 +51,9 @@ MOVED = {
     "training.workers": "workers.workers",
 }
 # New path -> old name in it -> new name.
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {
+    "workers.workers": {"loss_of_workers_named": "raising_worker_lost"},
+}
 
 
 class _Alias(ModuleType):

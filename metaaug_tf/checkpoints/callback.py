@@ -71,14 +71,14 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             UserError: it is of other settings or another model, or all are damaged.
         """
-        saved = self._workers.from_chief(
+        saved = self._workers.collectives.from_chief(
             self._read_newest,
             encode=lambda saved: saved.to_bytes() if saved else b"",
             decode=lambda content: Saved.from_bytes(content) if content else None,
         )
         if saved is None:
             return False
-        write_state(self.model, saved.tensors, False, self._workers)
+        write_state(self.model, saved.tensors, False, self._workers.collectives)
         self.position, self.stopped_early, self._pending = (
             saved.position,
             saved.facts.get("stopped_early") is True,
@@ -119,7 +119,7 @@ class Checkpoints(keras.callbacks.Callback):
         callbacks, arrays = read_callbacks(self._stateful)
         facts = {"digest": self._digest, "stopped_early": self.model.stop_training, "callbacks": callbacks}
         facts["replicas"] = self._workers.replicas
-        saved = Saved(self.position, {**read_state(self.model, self._workers), **arrays}, facts)
+        saved = Saved(self.position, {**read_state(self.model, self._workers.collectives), **arrays}, facts)
         try:
             if self._workers.is_chief:
                 self._folder.write(saved)
@@ -149,7 +149,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._stop_if_asked()
         self._steps_before = self.position.step
         if self._pending is not None and self.position.step:
-            write_state(self.model, self._pending.tensors, True, self._workers)
+            write_state(self.model, self._pending.tensors, True, self._workers.collectives)
             write_callbacks(self._stateful, self._pending.facts.get("callbacks", ()), self._pending.tensors)
         self._pending = None
 
@@ -174,7 +174,7 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             UserError: the last checkpoint could not be written.
         """
-        with self._workers.refusing_together():
+        with self._workers.rejecting_together():
             self._fail_if_unwritten()
         self._stop_if_asked()
 

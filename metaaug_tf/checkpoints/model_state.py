@@ -8,31 +8,31 @@ import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
-from metaaug_tf.workers.workers import Workers
+from metaaug_tf.workers.collectives import Collectives
 
 METRICS = "metrics"
 
 
-def read_state(model: MetaAugment, workers: Workers | None = None) -> dict[str, np.ndarray]:
+def read_state(model: MetaAugment, collectives: Collectives | None = None) -> dict[str, np.ndarray]:
     """Copies of the networks' variables, seeds of Dropout, sampler, both optimizers and metrics.
 
     Args:
         model: compiled, so that both optimizers are built.
-        workers: those of the model's strategy; all have to call this.
+        collectives: of the workers of the model's strategy, which is the default; all have to call this.
 
     Returns:
         Arrays named GROUP/NUMBER; numbers because Keras's own names depend on what was built before. Of metrics,
         which each of several replicas sums up for itself, an array holds all replicas' along a first axis.
     """
-    workers = workers or Workers(model.distribute_strategy)
+    collectives = collectives or Collectives.of(model.distribute_strategy)
     return {
-        name: workers.gather(np.stack([part.numpy() for part in parts])) if parts else variable.numpy().copy()
+        name: collectives.gather(np.stack([part.numpy() for part in parts])) if parts else variable.numpy().copy()
         for name, variable, parts in _with_parts(model)
     }
 
 
 def write_state(
-    model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool, workers: Workers | None = None
+    model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool, collectives: Collectives | None = None
 ) -> None:
     """Sets the variables from what `read_state` gave for a model of the same structure.
 
@@ -40,19 +40,19 @@ def write_state(
         model: compiled.
         arrays: by name.
         with_metrics: also those of the epoch under way; needs `model.build_metrics` first.
-        workers: those of the model's strategy; each sets its own variables.
+        collectives: of the workers of the model's strategy, which is the default; each sets its own variables.
 
     Raises:
         UserError: a variable is missing or has another shape or dtype; nothing is changed then.
     """
-    workers = workers or Workers(model.distribute_strategy)
+    collectives = collectives or Collectives.of(model.distribute_strategy)
     check_state(model, arrays, with_metrics)
     for name, variable, parts in _with_parts(model, with_metrics):
         array = arrays[name].view(_numpy_dtype(variable))
         if not parts:
             variable.assign(array)
-        for number, part in enumerate(parts, start=workers.number * len(parts)):
-            part.assign(array[number])
+        for replica, part in enumerate(parts, start=collectives.index * len(parts)):
+            part.assign(array[replica])
 
 
 def check_state(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool = False) -> None:

@@ -34,7 +34,7 @@ from metaaug_tf.run_folder import RunFolder, check_free, folder_of
 from metaaug_tf.signals import StopRequest
 from metaaug_tf.training.build import build_model
 from metaaug_tf.training.finish import evaluate_and_sum_up, measure_step_ratio, save_what_was_learned
-from metaaug_tf.workers.workers import Workers, loss_of_workers_named
+from metaaug_tf.workers.workers import Workers, raising_worker_lost
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
         WorkerLost: another worker has died.
     """
     workers = workers or Workers()
-    with loss_of_workers_named(workers), folder_of(fork or workdir, workers.is_chief) as run:
+    with raising_worker_lost(workers), folder_of(fork or workdir, workers.is_chief) as run:
         started = time.monotonic()
         check_divisible({key: config[key] for key in ("batch_size", "validation_batch_size")}, workers.replicas)
         if _is_finished(run, config, workers):
@@ -69,11 +69,11 @@ def train(
             steps = max(1, len(data.train) // config["batch_size"])
             model = build_model(config, len(data.class_names), data.train.image_shape, steps)
         dataset = _training_dataset(model, data, config)  # refuses data that don't do before a folder is made
-        with workers.refusing_together():
+        with workers.rejecting_together():
             forking = fork and workers.is_chief and not CheckpointFolder(run.checkpoints).names()
             first = read_fork(model, RunFolder(workdir), config_digest(config)) if forking else None
         with contextlib.ExitStack() as opened:
-            with workers.refusing_together():
+            with workers.rejecting_together():
                 stop = opened.enter_context(StopRequest())
                 opened.enter_context(run.opened_for(config))
                 if first is not None:
@@ -91,10 +91,10 @@ def _is_finished(run: RunFolder, config: Mapping[str, Any], workers: Workers) ->
     Raises:
         UserError: the folder can't be used.
     """
-    with workers.refusing_together():
+    with workers.rejecting_together():
         run.check_for(config)
         check_free(run.path)
-    finished = any(workers.messages("yes" if run.summary.is_file() else ""))
+    finished = any(workers.collectives.messages("yes" if run.summary.is_file() else ""))
     if finished and workers.is_chief:
         page = run.path / "report.html"
         print(f"{run.path} is finished: {page if page.is_file() else write_report(run.path)}")
@@ -103,7 +103,7 @@ def _is_finished(run: RunFolder, config: Mapping[str, Any], workers: Workers) ->
 
 def _load(config: Mapping[str, Any], data_dir: str | None, workers: Workers) -> Dataset:
     """The data; each worker reads its own copy, or all the same one."""
-    with workers.refusing_together():
+    with workers.rejecting_together():
         data = load_dataset(config, data_dir)
     sets = (data.train, data.validation, data.test)
     labels = [part.labels.tolist() if isinstance(part, Examples) else None for part in sets]
@@ -176,7 +176,7 @@ def _announce(model: MetaAugment, data: Dataset, config, run: RunFolder, checkpo
 def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder, stop, workers: Workers, started: float) -> None:
     """Evaluates with all workers; the chief exports, and writes summary and report."""
     summary = evaluate_and_sum_up(model, data, config, run, workers)
-    with workers.refusing_together(), run.writing():
+    with workers.rejecting_together(), run.writing():
         if workers.is_chief:
             save_what_was_learned(model, data, config, run)
     workers.check_stop(stop)
@@ -184,7 +184,7 @@ def _finish(model: MetaAugment, data: Dataset, config, run: RunFolder, stop, wor
         whole_batches = _training_dataset(model, data, config, distributed=False)
         summary["step_ratio"] = measure_step_ratio(model, whole_batches, config, len(data.class_names))
     summary["seconds"] = time.monotonic() - started
-    with workers.refusing_together(), run.writing():
+    with workers.rejecting_together(), run.writing():
         if workers.is_chief:
             write_json(run.summary, summary)
             page = write_report(run.path)
