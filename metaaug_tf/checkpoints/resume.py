@@ -1,4 +1,4 @@
-"""Training that goes on at the very step where a checkpoint was written."""
+"""Training that resumes at the very step where a checkpoint was written."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ import tensorflow as tf
 from metaaug_tf.callbacks.averaging import AveragingSGD
 from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.checkpoints.callback_state import check_resumable, has_state
-from metaaug_tf.checkpoints.folder import CheckpointFolder, Position, Saved
-from metaaug_tf.checkpoints.model_state import check_state
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
+from metaaug_tf.checkpoints.model_state import check_variables
 from metaaug_tf.data.streamed_examples import input_failed
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
@@ -118,24 +118,24 @@ def _refuse_moving_average(model: MetaAugment) -> None:
             )
 
 
-def read_fork(model: MetaAugment, source: RunFolder, digest: str) -> Saved:
-    """The newest whole checkpoint of `source` as the first one of a run with other settings.
+def read_fork(model: MetaAugment, source: RunFolder, digest: str) -> Checkpoint:
+    """Returns the newest whole checkpoint of `source` as the first one of a run with other settings.
 
-    What was under way in an epoch may mean nothing with other settings, so the epoch starts anew, with the weights
-    as they are.
+    The place within an epoch may mean nothing with other settings, so that epoch starts again, with the weights as
+    they are.
 
     Args:
         model: compiled, of the new run.
-        source: the run to go on from.
+        source: the run to continue.
         digest: of the new run's settings.
 
     Raises:
         UserError: there is no checkpoint, none is whole, or the model differs.
     """
     source.read_config()
-    saved = CheckpointFolder(source.checkpoints).newest_whole()
-    if saved is None:
-        raise UserError(f"{source.path} has no checkpoint to go on from yet; leave --fork out")
-    check_state(model, saved.tensors)
-    facts = {**saved.facts, "digest": digest, "stopped_early": False}
-    return Saved(Position(saved.position.epoch), saved.tensors, facts)
+    newest = CheckpointFolder(source.checkpoints).newest_whole()
+    if newest is None:
+        raise UserError(f"{source.path} has no checkpoint to resume from yet; leave --fork out")
+    check_variables(model, newest.tensors)
+    metadata = {**newest.metadata, "digest": digest, "stopped_early": False}
+    return Checkpoint(Position(newest.position.epoch), newest.tensors, metadata)

@@ -10,7 +10,7 @@ import pytest
 
 import metaaug_tf as ma
 from metaaug_tf.checkpoints import folder as checkpoint_folder
-from metaaug_tf.checkpoints.folder import CheckpointFolder, Position, Saved, read_checkpoint
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position, read_checkpoint
 
 ARRAYS = {"model/00000": np.arange(6, dtype=np.float32).reshape(2, 3), "model/00001": np.array(7, np.int64)}
 
@@ -18,7 +18,7 @@ ARRAYS = {"model/00000": np.arange(6, dtype=np.float32).reshape(2, 3), "model/00
 def write(folder, *positions):
     for epoch, step in positions:
         arrays = {**ARRAYS, "model/00001": np.array(epoch * 100 + step)}
-        folder.write(Saved(Position(epoch, step), arrays, {"digest": "d"}))
+        folder.write(Checkpoint(Position(epoch, step), arrays, {"digest": "d"}))
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
@@ -26,7 +26,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
     assert folder.newest_whole() is None
     write(folder, (1, 12))
     saved = folder.newest_whole()
-    assert saved.position == Position(1, 12) and saved.facts["digest"] == "d"
+    assert saved.position == Position(1, 12) and saved.metadata["digest"] == "d"
     assert int(saved.tensors["model/00001"]) == 112
     np.testing.assert_array_equal(saved.tensors["model/00000"], ARRAYS["model/00000"])
     assert saved.tensors["model/00000"].dtype == np.float32
@@ -77,7 +77,7 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path,
         assert folder.newest_whole().position == Position(0, 5)
 
 
-def test_every_single_flipped_bit_of_the_sums_and_facts_is_noticed_or_harmless(tmp_path):
+def test_every_single_flipped_bit_of_the_sums_and_metadata_is_noticed_or_harmless(tmp_path):
     folder = CheckpointFolder(tmp_path)
     write(folder, (0, 5), (1, 0))
     for file in FILES[1:]:
@@ -91,7 +91,7 @@ def test_every_single_flipped_bit_of_the_sums_and_facts_is_noticed_or_harmless(t
                 saved = read_checkpoint(path.parent)
             except checkpoint_folder._Damaged:
                 continue
-            assert file == "SHA256SUMS" and saved.facts["digest"] == "d" and int(saved.tensors["model/00001"]) == 100
+            assert file == "SHA256SUMS" and saved.metadata["digest"] == "d" and int(saved.tensors["model/00001"]) == 100
         path.write_bytes(whole)
 
 
@@ -255,8 +255,8 @@ def test_checkpoints_replaced_faster_than_they_are_read_are_not_called_damaged(t
     assert next(steps) < 100
 
 
-def test_facts_are_json(tmp_path):
+def test_metadata_are_json(tmp_path):
     folder = CheckpointFolder(tmp_path)
-    folder.write(Saved(Position(0, 1), ARRAYS, {"best": np.float32(0.1)}))
-    facts = json.loads((tmp_path / folder.names()[0] / "checkpoint.json").read_text())
-    assert facts["best"] == float(np.float32(0.1)) and (facts["epoch"], facts["step"]) == (0, 1)
+    folder.write(Checkpoint(Position(0, 1), ARRAYS, {"best": np.float32(0.1)}))
+    metadata = json.loads((tmp_path / folder.names()[0] / "checkpoint.json").read_text())
+    assert metadata["best"] == float(np.float32(0.1)) and (metadata["epoch"], metadata["step"]) == (0, 1)

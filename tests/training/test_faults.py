@@ -75,7 +75,7 @@ def test_where_no_checkpoint_can_be_written_for_a_while_training_continues(tmp_p
         savez(*arguments, **arrays)
 
     monkeypatch.setattr(checkpoint_folder.np, "savez", fail_at_first)
-    with pytest.warns(UserWarning, match=f"no checkpoint could be written.*{os.strerror(number)}.*training goes on"):
+    with pytest.warns(UserWarning, match=f"no checkpoint could be written.*{os.strerror(number)}.*training continues"):
         resume.train(tmp_path, minutes=10.0)
     assert CheckpointFolder(tmp_path / "checkpoints").newest_whole().position == Position(resume.EPOCHS)
     assert len(calls) == 2 * attempts + 1
@@ -167,7 +167,7 @@ def test_on_a_real_full_disk_the_newest_checkpoint_stays_whole(small_disk):
 
     def write(step, size):
         tensors = {"model/00000": np.full(size, step, np.uint8)}
-        folder.write(checkpoint_folder.Saved(Position(0, step), tensors, {}))
+        folder.write(checkpoint_folder.Checkpoint(Position(0, step), tensors, {}))
 
     for step in (1, 2, 3):
         write(step, 300_000)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from pretended_workers import all_of
 
-from metaaug_tf.checkpoints.folder import Position, Saved
+from metaaug_tf.checkpoints.folder import Checkpoint, Position
 from metaaug_tf.errors import UserError
 from metaaug_tf.workers import collectives as module
 from metaaug_tf.workers.collectives import Collectives, strategy_all_reduce
@@ -56,9 +56,9 @@ def test_the_chiefs_bytes_reach_all_whatever_the_others_pass(monkeypatch, length
 
 def test_what_the_chief_reads_all_have_to_the_bit():
     arrays = {"model/00000": np.array([-0.0, 1e-45, np.inf], np.float32), "big": np.arange(3_000_000)}
-    saved = Saved(Position(2, 5), arrays, {"digest": "d", "callbacks": [{"best": 0.1}]})
-    for one in all_of(2, lambda worker: worker.from_chief(lambda: saved, Saved.to_bytes, Saved.from_bytes)):
-        assert one.position == saved.position and one.facts["callbacks"] == [{"best": 0.1}]
+    saved = Checkpoint(Position(2, 5), arrays, {"digest": "d", "callbacks": [{"best": 0.1}]})
+    for one in all_of(2, lambda worker: worker.from_chief(lambda: saved, Checkpoint.to_bytes, Checkpoint.from_bytes)):
+        assert one.position == saved.position and one.metadata["callbacks"] == [{"best": 0.1}]
         assert {name: array.tobytes() for name, array in one.tensors.items()} == {
             name: array.tobytes() for name, array in arrays.items()
         }
