@@ -164,7 +164,7 @@ def test_other_callbacks_than_before_are_refused(tmp_path):
 
 
 def test_an_optimizer_with_moving_averages_is_refused(tmp_path):
-    with pytest.raises(ma.UserError, match="use_ema"):
+    with pytest.raises(ma.UserError, match="use_ema=True overwrites .*leave use_ema out.*--config.ema_momentum"):
         train(tmp_path, optimizer=keras.optimizers.SGD(0.1, use_ema=True))
 
 
