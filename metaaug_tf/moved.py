@@ -51,7 +51,16 @@ MOVED = {
     "training.workers": "workers.workers",
 }
 # New path -> old name in it -> new name.
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {
+    "checkpoints.callback_state": {"read_callbacks": "capture_callbacks", "write_callbacks": "restore_callbacks"},
+    "checkpoints.folder": {"FACTS_FILE": "METADATA_FILE", "Saved": "Checkpoint"},
+    "checkpoints.model_state": {
+        "check_state": "check_variables",
+        "read_state": "capture_variables",
+        "write_state": "restore_variables",
+    },
+    "workers.workers": {"loss_of_workers_named": "raising_worker_lost"},
+}
 
 
 class _Alias(ModuleType):

@@ -13,8 +13,8 @@ import pytest
 from numpy.lib import format as npy
 
 import metaaug_tf as ma
-from metaaug_tf.checkpoints.callback_state import write_callbacks
-from metaaug_tf.checkpoints.folder import FACTS_FILE, SUMS_FILE, TENSORS_FILE, CheckpointFolder, Position, Saved
+from metaaug_tf.checkpoints.callback_state import restore_callbacks
+from metaaug_tf.checkpoints.folder import METADATA_FILE, SUMS_FILE, TENSORS_FILE, Checkpoint, CheckpointFolder, Position
 from metaaug_tf.config import config_for
 from metaaug_tf.files import folder_written_aside, read_arrays, sha256_of, write_json
 from metaaug_tf.policy.folder import read_network, write_policy, write_sampler
@@ -35,7 +35,7 @@ class Bomb:
 
 def with_right_sums(folder):
     """Whoever changes a checkpoint can also write its checksums anew."""
-    names = (TENSORS_FILE, FACTS_FILE)
+    names = (TENSORS_FILE, METADATA_FILE)
     (folder / SUMS_FILE).write_text("".join(f"{sha256_of(folder / name)}  {name}\n" for name in names))
 
 
@@ -43,7 +43,7 @@ def with_right_sums(folder):
 def checkpoint(tmp_path):
     """The only checkpoint of a folder, and the folder."""
     folder = CheckpointFolder(tmp_path / "checkpoints")
-    folder.write(Saved(Position(0, 1), {"model/00000": np.zeros(3, np.float32)}, {}))
+    folder.write(Checkpoint(Position(0, 1), {"model/00000": np.zeros(3, np.float32)}, {}))
     return folder.path / folder.names()[0], folder
 
 
@@ -131,19 +131,19 @@ def test_names_in_a_checkpoint_are_no_paths(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize(
-    "facts", [[], {}, {"epoch": 0, "step": 2}, {"epoch": "0", "step": 1}, {"epoch": 1e9, "step": 1}]
+    "metadata", [[], {}, {"epoch": 0, "step": 2}, {"epoch": "0", "step": 1}, {"epoch": 1e9, "step": 1}]
 )
-def test_a_checkpoint_is_of_the_place_that_its_name_tells(checkpoint, facts):
+def test_a_checkpoint_is_of_the_place_that_its_name_tells(checkpoint, metadata):
     path, folder = checkpoint
-    (path / FACTS_FILE).write_text(json.dumps(facts))
+    (path / METADATA_FILE).write_text(json.dumps(metadata))
     with_right_sums(path)
     with pytest.raises(ma.UserError, match="damaged"):
         folder.newest_whole()
 
 
-def test_facts_nested_without_end_are_refused(checkpoint):
+def test_metadata_nested_without_end_are_refused(checkpoint):
     path, folder = checkpoint
-    (path / FACTS_FILE).write_text("[" * 100_000)
+    (path / METADATA_FILE).write_text("[" * 100_000)
     with_right_sums(path)
     with pytest.raises(ma.UserError, match="nested too deep"):
         folder.newest_whole()
@@ -152,15 +152,15 @@ def test_facts_nested_without_end_are_refused(checkpoint):
 def test_a_checkpoint_does_not_tell_callbacks_where_to_write(tmp_path):
     callback = keras.callbacks.ModelCheckpoint(str(tmp_path / "mine.weights.h5"), save_weights_only=True)
     state = {"best": 0.5, "_batches_seen_since_last_saving": 0}
-    write_callbacks([callback], [{"kind": "ModelCheckpoint", "state": state}], {})
+    restore_callbacks([callback], [{"kind": "ModelCheckpoint", "state": state}], {})
     assert callback.best == 0.5
     evil = {**state, "filepath": str(tmp_path / "theirs.weights.h5")}
     with pytest.raises(ma.UserError, match="filepath"):
-        write_callbacks([callback], [{"kind": "ModelCheckpoint", "state": evil}], {})
+        restore_callbacks([callback], [{"kind": "ModelCheckpoint", "state": evil}], {})
     assert callback.filepath.endswith("mine.weights.h5")
-    for facts in ([{"kind": "ModelCheckpoint"}], [5], [{"kind": "EarlyStopping", "state": {"weights_kept": 1}}]):
+    for metadata in ([{"kind": "ModelCheckpoint"}], [5], [{"kind": "EarlyStopping", "state": {"weights_kept": 1}}]):
         with pytest.raises(ma.UserError, match="state of callbacks can't be used"):
-            write_callbacks([callback], facts, {})
+            restore_callbacks([callback], metadata, {})
 
 
 @pytest.fixture(scope="module")

@@ -8,58 +8,58 @@ import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
-from metaaug_tf.workers.workers import Workers
+from metaaug_tf.workers.collectives import Collectives
 
 METRICS = "metrics"
 
 
-def read_state(model: MetaAugment, workers: Workers | None = None) -> dict[str, np.ndarray]:
-    """Copies of the networks' variables, seeds of Dropout, sampler, both optimizers and metrics.
+def capture_variables(model: MetaAugment, collectives: Collectives | None = None) -> dict[str, np.ndarray]:
+    """Copies the networks' variables, seeds of Dropout, sampler, both optimizers and metrics.
 
     Args:
         model: compiled, so that both optimizers are built.
-        workers: those of the model's strategy; all have to call this.
+        collectives: of the workers of the model's strategy, which is the default; all have to call this.
 
     Returns:
-        Arrays named GROUP/NUMBER; numbers because Keras's own names depend on what was built before. Of metrics,
-        which each of several replicas sums up for itself, an array holds all replicas' along a first axis.
+        Arrays by the name GROUP/INDEX; an index because Keras's own names depend on what was built before. Each of
+        several replicas sums up metrics for itself, so their arrays hold all replicas' values along a first axis.
     """
-    workers = workers or Workers(model.distribute_strategy)
+    collectives = collectives or Collectives.of(model.distribute_strategy)
     return {
-        name: workers.gather(np.stack([part.numpy() for part in parts])) if parts else variable.numpy().copy()
+        name: collectives.gather(np.stack([part.numpy() for part in parts])) if parts else variable.numpy().copy()
         for name, variable, parts in _with_parts(model)
     }
 
 
-def write_state(
-    model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool, workers: Workers | None = None
+def restore_variables(
+    model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool, collectives: Collectives | None = None
 ) -> None:
-    """Sets the variables from what `read_state` gave for a model of the same structure.
+    """Sets the variables to what `capture_variables` returned for a model of the same structure.
 
     Args:
         model: compiled.
         arrays: by name.
-        with_metrics: also those of the epoch under way; needs `model.build_metrics` first.
-        workers: those of the model's strategy; each sets its own variables.
+        with_metrics: also the metrics of the epoch under way; needs `model.build_metrics` first.
+        collectives: of the workers of the model's strategy, which is the default; each sets its own variables.
 
     Raises:
         UserError: a variable is missing or has another shape or dtype; nothing is changed then.
     """
-    workers = workers or Workers(model.distribute_strategy)
-    check_state(model, arrays, with_metrics)
+    collectives = collectives or Collectives.of(model.distribute_strategy)
+    check_variables(model, arrays, with_metrics)
     for name, variable, parts in _with_parts(model, with_metrics):
         array = arrays[name].view(_numpy_dtype(variable))
         if not parts:
             variable.assign(array)
-        for number, part in enumerate(parts, start=workers.number * len(parts)):
-            part.assign(array[number])
+        for replica, part in enumerate(parts, start=collectives.index * len(parts)):
+            part.assign(array[replica])
 
 
-def check_state(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool = False) -> None:
-    """Refuses arrays that are not those of a model of the same structure.
+def check_variables(model: MetaAugment, arrays: Mapping[str, np.ndarray], with_metrics: bool = False) -> None:
+    """Rejects arrays that are not those of a model of the same structure.
 
     Raises:
-        UserError: names the first variable that is missing, has another shape or dtype, or is too many.
+        UserError: names the first variable that is missing or has another shape or dtype, or an array left over.
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
     names = set()
@@ -93,7 +93,7 @@ def networks_are_finite(model: MetaAugment) -> bool:
 
 
 def _with_parts(model: MetaAugment, with_metrics: bool = True) -> Iterator[tuple[str, keras.Variable, Sequence]]:
-    """The variables with their names and, of metrics of several replicas, with those of this worker's replicas."""
+    """Yields names, variables and, for metrics of several replicas, the variables of this worker's replicas."""
     strategy = model.distribute_strategy
     for name, variable in _named_variables(model).items():
         metric = name.split("/")[0] == METRICS
@@ -109,8 +109,8 @@ def _named_variables(model: MetaAugment) -> dict[str, keras.Variable]:
         "policy_optimizer": model.policy_optimizer.variables,
         METRICS: [variable for metric in model.metrics for variable in metric.variables],
     }
-    return {name: variable for group, members in groups.items() for name, variable in _numbered(group, members)}
+    return {name: variable for group, members in groups.items() for name, variable in _indexed(group, members)}
 
 
-def _numbered(group: str, variables: Iterable[keras.Variable]) -> Iterable[tuple[str, keras.Variable]]:
-    return ((f"{group}/{number:05d}", variable) for number, variable in enumerate(variables))
+def _indexed(group: str, variables: Iterable[keras.Variable]) -> Iterable[tuple[str, keras.Variable]]:
+    return ((f"{group}/{index:05d}", variable) for index, variable in enumerate(variables))

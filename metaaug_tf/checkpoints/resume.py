@@ -1,4 +1,4 @@
-"""Training that goes on at the very step where a checkpoint was written."""
+"""Training that resumes at the very step where a checkpoint was written."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ import tensorflow as tf
 from metaaug_tf.callbacks.averaging import AveragingSGD
 from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.checkpoints.callback_state import check_resumable, has_state
-from metaaug_tf.checkpoints.folder import CheckpointFolder, Position, Saved
-from metaaug_tf.checkpoints.model_state import check_state
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
+from metaaug_tf.checkpoints.model_state import check_variables
 from metaaug_tf.data.streamed_examples import input_failed
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
@@ -28,9 +28,9 @@ def fit_resumably(
     verbose: int = 0,
     **fit_arguments: Any,
 ) -> None:
-    """model.fit from `checkpoints.position` on, with what an uninterrupted run would give, to the last bit.
+    """Runs model.fit from `checkpoints.position` on; ends as an uninterrupted run would, to the last bit.
 
-    Keras's EarlyStopping, ReduceLROnPlateau and ModelCheckpoint go on from their state, as do callbacks of one's own
+    Keras's EarlyStopping, ReduceLROnPlateau and ModelCheckpoint continue from their state, as do callbacks of your own
     with get_state() and set_state(state).
 
     Example:
@@ -41,41 +41,53 @@ def fit_resumably(
     Args:
         model: compiled.
         make_dataset: first step -> the rest of one epoch from there on, as `training_dataset(first_step=...)`.
-        checkpoints: the model's, restored where there is something to restore.
-        epochs: number of the last epoch, as in fit.
+        checkpoints: the model's; restored first if there may be something to restore.
+        epochs: number of epochs in all, as in fit.
         callbacks: Keras callbacks; those with state must be the same ones in each part of a run.
         verbose: as in fit.
         **fit_arguments: validation_data and whatever else fit takes, apart from initial_epoch and steps_per_epoch.
 
     Raises:
-        UserError: a callback or optimizer that can't go on as if nothing had happened.
+        UserError: a callback or optimizer could not continue as if training had never been interrupted.
     """
+    # The order of resuming:
+    # 1. Checkpoints.restore, called before this function: networks, seeds of Dropout, sampler, optimizers. The dataset
+    #    reads the sampler's epoch and table when an epoch begins, so they have to be there before it is iterated.
+    # 2. begin(): on_train_begin of each callback, once. There EarlyStopping and others reset themselves; `checkpoints`
+    #    comes after all callbacks with state and restores them, before the callbacks without state see them.
+    # 3. The rest of the epoch under way, if any: a fit of its own, on a dataset that begins at the step. build_metrics
+    #    makes the metrics' variables. Keras resets them just before on_epoch_begin, and callbacks start their epoch in
+    #    it, so that is where `checkpoints` restores the metrics, and the callbacks once more.
+    # 4. The remaining whole epochs: a second fit. _OneTraining keeps callbacks from seeing where one fit ends.
+    # 5. end(): on_train_end of each callback, once.
     callbacks = list(keras.tree.flatten(list(callbacks)))
     check_resumable(callbacks)
-    _refuse_moving_average(model)
+    _reject_moving_average(model)
     stateful = [callback for callback in callbacks if has_state(callback)]
-    others = [callback for callback in callbacks if not has_state(callback)]
+    stateless = [callback for callback in callbacks if not has_state(callback)]
     checkpoints.follow(stateful)
     params = {"verbose": verbose, "epochs": epochs, "steps": None}
     listed = _OneTraining(
-        [*stateful, checkpoints, *others], add_history=True, add_progbar=verbose != 0, model=model, **params
+        [*stateful, checkpoints, *stateless], add_history=True, add_progbar=verbose != 0, model=model, **params
     )
-    listed.begin()
-    position, stopped = checkpoints.position, checkpoints.stopped_early
 
     def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
-        cardinality = dataset.cardinality  # a number in a tf.distribute.DistributedDataset
-        listed.set_params({**params, "steps": (steps := int(cardinality() if callable(cardinality) else cardinality))})
+        """Returns whether a callback has ended training."""
+        steps = _cardinality(dataset)
+        listed.set_params({**params, "steps": steps})
         steps_of_epoch = checkpoints.position.step + steps
         model.build_metrics(dataset.element_spec)
         try:
             model.fit(dataset, initial_epoch=first_epoch, epochs=last_epoch, callbacks=listed, **fit_arguments)
         except tf.errors.OpError as error:
+            # Once all steps are done it was the validation's input that failed, where no checkpoint can resume.
             if input_failed(error) and checkpoints.position.step < steps_of_epoch:
                 _save_what_is_whole(model, checkpoints)
             raise
         return model.stop_training
 
+    listed.begin()
+    position, stopped = checkpoints.position, checkpoints.stopped_early
     if position.step and not stopped:
         stopped = fit(make_dataset(position.step), position.epoch, position.epoch + 1)
     first_whole = position.epoch + bool(position.step)
@@ -84,8 +96,14 @@ def fit_resumably(
     listed.end()
 
 
+def _cardinality(dataset: Any) -> int:
+    """Number of batches, of a tf.data.Dataset or a tf.distribute.DistributedDataset, where it is no method."""
+    cardinality = dataset.cardinality
+    return int(cardinality() if callable(cardinality) else cardinality)
+
+
 class _OneTraining(keras.callbacks.CallbackList):
-    """Callbacks that see the rest of an epoch and the epochs after it as one training."""
+    """Callbacks for which the rest of an epoch and the epochs after it are one training."""
 
     def begin(self):
         super().on_train_begin()
@@ -94,48 +112,49 @@ class _OneTraining(keras.callbacks.CallbackList):
         super().on_train_end()
 
     def on_train_begin(self, logs=None):
-        """Keras calls it in each part."""
+        """Nothing: Keras calls it in each fit."""
 
     def on_train_end(self, logs=None):
-        """Keras calls it in each part."""
+        """Nothing: Keras calls it in each fit."""
 
 
 def _save_what_is_whole(model: MetaAugment, checkpoints: Checkpoints) -> None:
-    """Writes a checkpoint where a step got no input: it was not begun, so the state is that after the one before.
+    """Writes a checkpoint after a step that got no input: the step did not begin, so all is as after the one before it.
 
-    Not with several steps an execution, of which some may be done, nor with other workers, who wait within the step.
+    Not with several steps an execution, as some of them may be done, nor with other workers, which wait in the step.
     """
     if model.steps_per_execution == 1 and Workers(model.distribute_strategy).count == 1:
         checkpoints.save_progress()
 
 
-def _refuse_moving_average(model: MetaAugment) -> None:
+def _reject_moving_average(model: MetaAugment) -> None:
     for optimizer in (model.optimizer, model.policy_optimizer):
         if optimizer.use_ema and not isinstance(optimizer, AveragingSGD):
             raise UserError(
                 f"{type(optimizer).__name__} with use_ema=True overwrites the weights when training ends, so that "
-                "training can't go on from there; leave use_ema out or take metaaug_tf.callbacks.averaging.AveragingSGD"
+                "training could not resume from there; leave use_ema out. The command line's --config.ema_momentum "
+                "keeps averages in a way that can resume."
             )
 
 
-def read_fork(model: MetaAugment, source: RunFolder, digest: str) -> Saved:
-    """The newest whole checkpoint of `source` as the first one of a run with other settings.
+def read_fork(model: MetaAugment, source: RunFolder, digest: str) -> Checkpoint:
+    """Returns the newest whole checkpoint of `source` as the first one of a run with other settings.
 
-    What was under way in an epoch may mean nothing with other settings, so the epoch starts anew, with the weights
-    as they are.
+    The place within an epoch may mean nothing with other settings, so that epoch starts again, with the weights as
+    they are.
 
     Args:
         model: compiled, of the new run.
-        source: the run to go on from.
+        source: the run to continue.
         digest: of the new run's settings.
 
     Raises:
         UserError: there is no checkpoint, none is whole, or the model differs.
     """
     source.read_config()
-    saved = CheckpointFolder(source.checkpoints).newest_whole()
-    if saved is None:
-        raise UserError(f"{source.path} has no checkpoint to go on from yet; leave --fork out")
-    check_state(model, saved.tensors)
-    facts = {**saved.facts, "digest": digest, "stopped_early": False}
-    return Saved(Position(saved.position.epoch), saved.tensors, facts)
+    newest = CheckpointFolder(source.checkpoints).newest_whole()
+    if newest is None:
+        raise UserError(f"{source.path} has no checkpoint to resume from yet; leave --fork out")
+    check_variables(model, newest.tensors)
+    metadata = {**newest.metadata, "digest": digest, "stopped_early": False}
+    return Checkpoint(Position(newest.position.epoch), newest.tensors, metadata)

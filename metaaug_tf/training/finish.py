@@ -55,7 +55,7 @@ def evaluate_and_sum_up(job: Job, command: str) -> dict[str, Any]:
 
 def save_what_was_learned(job: Job) -> None:
     """The chief writes the classes, the policy with observations for the report, and the exports."""
-    with job.workers.refusing_together(), job.folder.writing():
+    with job.workers.rejecting_together(), job.folder.writing():
         if not job.workers.is_chief:
             return
         fill, data = job.config.augmentation.fill, job.data
@@ -86,7 +86,7 @@ def write_results(job: Job, summary: dict[str, Any], started: float) -> None:
     if job.config.run.measure_step_ratio:
         summary["step_ratio"] = measure_step_ratio(job)
     summary["seconds"] = time.monotonic() - started
-    with job.workers.refusing_together(), job.folder.writing():
+    with job.workers.rejecting_together(), job.folder.writing():
         if job.workers.is_chief:
             write_json(job.folder.summary, summary)
             page = write_report(job.folder.path)

@@ -40,7 +40,7 @@ def prepare(config: Config, data_dir: str | None, folder: RunFolder, workers: Wo
 
 def _load(settings: DataSettings, data_dir: str | None, workers: Workers) -> Splits:
     """The data; each worker reads its own copy, or all the same one."""
-    with workers.refusing_together():
+    with workers.rejecting_together():
         data = load_dataset(settings, data_dir)
     sets = (data.train, data.validation, data.test)
     facts = json.dumps([[len(part) for part in sets], data.class_names, list(map(_labels, sets))])

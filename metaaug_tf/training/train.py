@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from metaaug_tf.checkpoints.folder import CheckpointFolder, Saved
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder
 from metaaug_tf.checkpoints.resume import read_fork
 from metaaug_tf.config import Config, config_digest
 from metaaug_tf.data.service import lost_service_reported
@@ -17,7 +17,7 @@ from metaaug_tf.training.finish import evaluate_and_sum_up, save_what_was_learne
 from metaaug_tf.training.fit import fit
 from metaaug_tf.training.job import Job
 from metaaug_tf.training.prepare import check_batches, prepare
-from metaaug_tf.workers.workers import Workers, loss_of_workers_named
+from metaaug_tf.workers.workers import Workers, raising_worker_lost
 
 
 def train(
@@ -44,7 +44,7 @@ def train(
         WorkerLost: another worker has died.
     """
     workers, started = workers or Workers(), time.monotonic()
-    with loss_of_workers_named(workers), folder_of(fork or workdir, workers.is_chief) as folder:
+    with raising_worker_lost(workers), folder_of(fork or workdir, workers.is_chief) as folder:
         check_batches(config, workers)
         if _is_finished(folder, config, workers):
             return
@@ -66,28 +66,28 @@ def _is_finished(folder: RunFolder, config: Config, workers: Workers) -> bool:
     Raises:
         UserError: the folder can't be used.
     """
-    with workers.refusing_together():
+    with workers.rejecting_together():
         folder.check_for(config.flat)
         check_free(folder.path)
-    finished = any(workers.messages("yes" if folder.summary.is_file() else ""))
+    finished = any(workers.collectives.messages("yes" if folder.summary.is_file() else ""))
     if finished and workers.is_chief:
         print(f"{folder.path} is finished: {folder.report if folder.report.is_file() else write_report(folder.path)}")
     return finished
 
 
-def _first_checkpoint(job: Job, source: RunFolder) -> Saved | None:
+def _first_checkpoint(job: Job, source: RunFolder) -> Checkpoint | None:
     """Of a fork that has none of its own yet: the newest one of `source`; the chief writes it."""
-    with job.workers.refusing_together():
+    with job.workers.rejecting_together():
         if job.workers.is_chief and not CheckpointFolder(job.folder.checkpoints).names():
             return read_fork(job.model, source, config_digest(job.config.flat))
     return None
 
 
 @contextlib.contextmanager
-def _opened(job: Job, first: Saved | None) -> Iterator[StopRequest]:
+def _opened(job: Job, first: Checkpoint | None) -> Iterator[StopRequest]:
     """The run's folder locked and signals noted, while a training and what follows it go on."""
     with contextlib.ExitStack() as opened:
-        with job.workers.refusing_together():
+        with job.workers.rejecting_together():
             stop = opened.enter_context(StopRequest())
             opened.enter_context(job.folder.opened_for(job.config.flat))
             if first is not None:

@@ -22,29 +22,38 @@ class Cluster:
 
     Attributes:
         addresses: HOST:PORT of every worker, the chief's first.
-        number: which of them this process is, from 0.
+        index: which of them this process is, from 0.
         chiefs: how many of them, 0 or 1, TensorFlow counts apart from its job "worker".
     """
 
     addresses: tuple[str, ...]
-    number: int
+    index: int
     chiefs: int = 0
 
     @classmethod
-    def of(cls, jobs: Mapping[str, Sequence[str]], task_type: str, index: int) -> "Cluster":
-        """From what TF_CONFIG and tf.distribute's resolvers say: addresses by job, and which one is this process."""
-        chiefs = len(jobs.get("chief", ()))
-        return cls(
-            (*jobs.get("chief", ()), *jobs.get("worker", ())), index + (chiefs if task_type == "worker" else 0), chiefs
-        )
+    def of(cls, jobs: Mapping[str, Sequence[str]], task_type: str, task_index: int) -> "Cluster":
+        """From what TF_CONFIG and tf.distribute's resolvers say: addresses by job, and which one is this process.
 
-    def name(self, number: int) -> str:
+        TensorFlow counts each job's tasks from 0; here the chief, if it has a job of its own, is 0.
+        """
+        chiefs = tuple(jobs.get("chief", ()))
+        index = task_index + (len(chiefs) if task_type == "worker" else 0)
+        return cls((*chiefs, *jobs.get("worker", ())), index, len(chiefs))
+
+    def name(self, index: int) -> str:
         """A worker as messages name it."""
-        return f"worker {number} ({self.addresses[number]})"
+        return f"worker {index} ({self.addresses[index]})"
 
-    def host_and_port(self, number: int) -> tuple[str, int]:
+    def host_and_port(self, index: int) -> tuple[str, int]:
         """Where a worker is, as sockets take it."""
-        return host_and_port(self.addresses[number])
+        return host_and_port(self.addresses[index])
+
+
+def cluster_of(strategy: Any) -> Cluster | None:
+    """The workers that a tf.distribute strategy joins, or None for one of this process alone."""
+    resolver = strategy.cluster_resolver
+    jobs = resolver.cluster_spec().as_dict() if resolver else {}
+    return Cluster.of(jobs, resolver.task_type, resolver.task_id) if jobs else None
 
 
 def host_and_port(address: str) -> tuple[str, int]:

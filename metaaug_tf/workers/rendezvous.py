@@ -37,11 +37,11 @@ def meet(cluster: Cluster, facts: Mapping[str, Any], seconds: float) -> list[Map
     Raises:
         UserError: some did not come in time, have another TF_CONFIG or a malformed one, or this worker's port is taken.
     """
-    others = set(range(len(cluster.addresses))) - {cluster.number}
-    told: dict[int, Mapping[str, Any]] = {cluster.number: facts}
+    others = set(range(len(cluster.addresses))) - {cluster.index}
+    told: dict[int, Mapping[str, Any]] = {cluster.index: facts}
     heard: set[int] = set()  # who has our facts
     faults: list[str] = []
-    content = {"members": _members(cluster), "number": cluster.number, "facts": facts}
+    content = {"members": _members(cluster), "number": cluster.index, "facts": facts}
     done = threading.Event()
     with _listen(cluster) as listener:
         answering = threading.Thread(target=_answer, args=(listener, content, heard, faults, done))
@@ -70,13 +70,13 @@ def meet(cluster: Cluster, facts: Mapping[str, Any], seconds: float) -> list[Map
 
 
 def _listen(cluster: Cluster) -> socket.socket:
-    _, port = cluster.host_and_port(cluster.number)
+    _, port = cluster.host_and_port(cluster.index)
     try:
         if socket.has_dualstack_ipv6():
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server(("", port))
     except OSError as error:
-        reason = f"port {port} of {cluster.name(cluster.number)} can't be used: {error.strerror}"
+        reason = f"port {port} of {cluster.name(cluster.index)} can't be used: {error.strerror}"
         tell_refusal(cluster.addresses, reason)
         raise UserError(f"{reason}; name another in TF_CONFIG") from error
 
@@ -123,7 +123,7 @@ def _ask(cluster: Cluster, number: int) -> Mapping[str, Any] | None:
     """What another worker answers; None while it is not there."""
     try:
         with socket.create_connection(cluster.host_and_port(number), _SECONDS_TO_ANSWER) as connection:
-            connection.sendall(f"{cluster.number}\n".encode())
+            connection.sendall(f"{cluster.index}\n".encode())
             return json.loads(connection.makefile().read())
     except (OSError, ValueError):
         return None

@@ -50,7 +50,7 @@ def start(distribution: str, devices: int, config: Mapping[str, Any]) -> Workers
     if len(cluster.addresses) == 1 and fault:
         raise UserError(fault)
     if len(cluster.addresses) > 1:
-        print(f"{cluster.name(cluster.number)} of {len(cluster.addresses)} waits for the others", flush=True)
+        print(f"{cluster.name(cluster.index)} of {len(cluster.addresses)} waits for the others", flush=True)
         check_facts(cluster, meet(cluster, {"fault": fault, **facts_of(config, found)}, SECONDS_TO_COME))
     return Workers(tf.distribute.MultiWorkerMirroredStrategy())
 

@@ -11,7 +11,7 @@ import pytest
 
 import metaaug_tf as ma
 from metaaug_tf.checkpoints import folder as checkpoint_folder
-from metaaug_tf.checkpoints.folder import CheckpointFolder, Position, Saved, read_checkpoint
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position, read_checkpoint
 
 ARRAYS = {"model/00000": np.arange(6, dtype=np.float32).reshape(2, 3), "model/00001": np.array(7, np.int64)}
 
@@ -19,7 +19,7 @@ ARRAYS = {"model/00000": np.arange(6, dtype=np.float32).reshape(2, 3), "model/00
 def write(folder, *positions):
     for epoch, step in positions:
         arrays = {**ARRAYS, "model/00001": np.array(epoch * 100 + step)}
-        folder.write(Saved(Position(epoch, step), arrays, {"digest": "d"}))
+        folder.write(Checkpoint(Position(epoch, step), arrays, {"digest": "d"}))
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
@@ -27,7 +27,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
     assert folder.newest_whole() is None
     write(folder, (1, 12))
     saved = folder.newest_whole()
-    assert saved.position == Position(1, 12) and saved.facts["digest"] == "d"
+    assert saved.position == Position(1, 12) and saved.metadata["digest"] == "d"
     assert int(saved.tensors["model/00001"]) == 112
     np.testing.assert_array_equal(saved.tensors["model/00000"], ARRAYS["model/00000"])
     assert saved.tensors["model/00000"].dtype == np.float32
@@ -78,7 +78,7 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path,
         assert folder.newest_whole().position == Position(0, 5)
 
 
-def test_every_single_flipped_bit_of_the_sums_and_facts_is_noticed_or_harmless(tmp_path):
+def test_every_single_flipped_bit_of_the_sums_and_metadata_is_noticed_or_harmless(tmp_path):
     folder = CheckpointFolder(tmp_path)
     write(folder, (0, 5), (1, 0))
     for file in FILES[1:]:
@@ -92,7 +92,7 @@ def test_every_single_flipped_bit_of_the_sums_and_facts_is_noticed_or_harmless(t
                 saved = read_checkpoint(path.parent)
             except checkpoint_folder._Damaged:
                 continue
-            assert file == "SHA256SUMS" and saved.facts["digest"] == "d" and int(saved.tensors["model/00001"]) == 100
+            assert file == "SHA256SUMS" and saved.metadata["digest"] == "d" and int(saved.tensors["model/00001"]) == 100
         path.write_bytes(whole)
 
 
@@ -127,24 +127,49 @@ def test_a_half_written_one_is_not_seen_and_goes_away(tmp_path, name):
     assert not part.exists()
 
 
-def no_space(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
+def raising(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
-FAILING = {"arrays": (np, "savez"), "text": (Path, "write_text"), "sync": (os, "fsync"), "rename": (os, "replace")}
+no_space = raising(errno.ENOSPC)
+PLACES = {"arrays": (np, "savez"), "text": (Path, "write_text"), "sync": (os, "fsync"), "rename": (os, "replace")}
 
 
-@pytest.mark.parametrize(("place", "name"), FAILING.values(), ids=FAILING)
-def test_on_a_full_disk_the_newest_before_stays(tmp_path, monkeypatch, place, name):
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_without_room_the_newest_before_stays(tmp_path, monkeypatch, place, number):
     folder = CheckpointFolder(tmp_path)
     write(folder, (0, 1), (0, 2), (0, 3))
-    monkeypatch.setattr(place, name, no_space)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(*place, raising(number))
+    with pytest.raises(OSError, match=os.strerror(number)):
         write(folder, (0, 4))
     monkeypatch.undo()
-    assert Position(0, 3).folder_name in folder.names()
+    assert Position(0, 3).folder_name in folder.names() and Position(0, 2).folder_name not in folder.names()
     assert not list(tmp_path.glob(".*"))
     assert folder.newest_whole().position in (Position(0, 3), Position(0, 4))
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_an_error_that_no_room_would_help_leaves_all_older_ones(tmp_path, monkeypatch, place, number):
+    folder, calls = CheckpointFolder(tmp_path), []
+
+    def fail(*arguments, **keywords):
+        calls.append(arguments)
+        raising(number)()
+
+    write(folder, (0, 1), (0, 2), (0, 3))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(*place, fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write(folder, (0, 4))
+    monkeypatch.undo()
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert before == {path: after.get(path) for path in before} and len(calls) == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_on_a_full_disk_older_ones_make_room(tmp_path, monkeypatch):
@@ -162,8 +187,71 @@ def test_on_a_full_disk_older_ones_make_room(tmp_path, monkeypatch):
     assert folder.names() == [Position(0, 4).folder_name, Position(0, 3).folder_name]
 
 
-def test_facts_are_json(tmp_path):
+@pytest.mark.parametrize("place", [PLACES["arrays"], PLACES["rename"]], ids=["arrays", "rename"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_where_there_is_room_again_the_second_try_is_written(tmp_path, monkeypatch, place, number):
+    folder, calls = CheckpointFolder(tmp_path), []
+    whole = getattr(*place)
+
+    def fail_once(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raising(number)()
+        whole(*arguments, **keywords)
+
+    write(folder, (0, 1), (0, 2), (0, 3))
+    monkeypatch.setattr(*place, fail_once)
+    write(folder, (0, 4))
+    assert folder.names() == [Position(0, 4).folder_name, Position(0, 3).folder_name]
+    assert folder.newest_whole().position == Position(0, 4)
+
+
+def reading(monkeypatch, meanwhile):
+    """Lets `meanwhile(name)` happen between the listing of the checkpoints and the reading of each."""
+    read = checkpoint_folder.read_checkpoint
+
+    def read_after(path):
+        meanwhile(path.name)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint_folder, "read_checkpoint", read_after)
+
+
+def test_one_that_goes_while_it_is_read_is_no_damage(tmp_path, monkeypatch, recwarn):
+    """As a training with checkpoints_kept=1 does: the new one is there before the old one goes."""
+    training, steps = CheckpointFolder(tmp_path, keep=1), []
+
+    def train_on(name):
+        if len(steps) < 3:
+            steps.append(name)
+            write(training, (0, 1 + len(steps)))
+
+    write(training, (0, 1))
+    reading(monkeypatch, train_on)
+    saved = CheckpointFolder(tmp_path).newest_whole()
+    assert saved.position == Position(0, 4) and int(saved.tensors["model/00001"]) == 4
+    assert steps == [Position(0, step).folder_name for step in (1, 2, 3)] and not recwarn.list
+
+
+def test_a_newer_one_that_comes_while_a_damaged_one_is_read_is_taken(tmp_path, monkeypatch, recwarn):
     folder = CheckpointFolder(tmp_path)
-    folder.write(Saved(Position(0, 1), ARRAYS, {"best": np.float32(0.1)}))
-    facts = json.loads((tmp_path / folder.names()[0] / "checkpoint.json").read_text())
-    assert facts["best"] == float(np.float32(0.1)) and (facts["epoch"], facts["step"]) == (0, 1)
+    write(folder, (0, 1), (0, 2))
+    damage_empty(tmp_path / Position(0, 2).folder_name / "tensors.npz")
+    reading(monkeypatch, lambda name: name == Position(0, 2).folder_name and write(folder, (0, 3)))
+    assert folder.newest_whole().position == Position(0, 3) and not recwarn.list
+
+
+def test_checkpoints_replaced_faster_than_they_are_read_are_not_called_damaged(tmp_path, monkeypatch):
+    training, steps = CheckpointFolder(tmp_path, keep=1), iter(range(2, 10_000))
+    write(training, (0, 1))
+    reading(monkeypatch, lambda _: write(training, (0, next(steps))))
+    with pytest.raises(ma.UserError, match="replaced faster than they can be read; wait until the training"):
+        CheckpointFolder(tmp_path).newest_whole()
+    assert next(steps) < 100
+
+
+def test_metadata_are_json(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.write(Checkpoint(Position(0, 1), ARRAYS, {"best": np.float32(0.1)}))
+    metadata = json.loads((tmp_path / folder.names()[0] / "checkpoint.json").read_text())
+    assert metadata["best"] == float(np.float32(0.1)) and (metadata["epoch"], metadata["step"]) == (0, 1)

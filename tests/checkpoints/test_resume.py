@@ -1,5 +1,9 @@
 """Going on at the very step gives what an uninterrupted run gives, to the last bit: weights, table, metrics."""
 
+import zipfile
+from collections import Counter
+from pathlib import Path
+
 import helpers
 import keras
 import numpy as np
@@ -10,8 +14,10 @@ from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, resul
 import metaaug_tf as ma
 from metaaug_tf.checkpoints import model_state
 from metaaug_tf.checkpoints.folder import CheckpointFolder
-from metaaug_tf.checkpoints.model_state import read_state
+from metaaug_tf.checkpoints.model_state import capture_variables
 from metaaug_tf.run_folder import read_rows
+
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +72,26 @@ def test_time_of_the_lives_of_an_epoch_is_added_up(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, kill_after=3)
     saved = CheckpointFolder(tmp_path / "checkpoints").newest_whole()
-    spent = saved.facts["callbacks"][1]["state"]["spent"]["seconds"]
+    spent = saved.metadata["callbacks"][1]["state"]["spent"]["seconds"]
     train(tmp_path)
     assert 0 < spent < read_rows(tmp_path / "metrics.jsonl")[0]["seconds"]
+
+
+def test_a_checkpoint_has_the_keys_and_names_of_older_versions(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_after=2, callbacks=[early_stopping()])
+    new = CheckpointFolder(tmp_path / "checkpoints").newest_whole()
+    zipfile.ZipFile(REFERENCE / "run.zip").extractall(tmp_path / "old")
+    old = CheckpointFolder(tmp_path / "old" / "checkpoints").newest_whole()
+    assert new.metadata.keys() == old.metadata.keys()
+    for callback, other in zip(new.metadata["callbacks"], old.metadata["callbacks"], strict=False):
+        assert callback.keys() == other.keys() and callback["kind"] == other["kind"]
+        assert callback["state"].keys() == other["state"].keys()
+    groups = {"model", "metrics", "optimizer", "policy_optimizer"}
+    for checkpoint in (new, old):
+        counts = Counter(name.split("/")[0] for name in checkpoint.tensors)
+        assert counts.keys() == groups
+        assert set(checkpoint.tensors) == {f"{group}/{index:05d}" for group in groups for index in range(counts[group])}
 
 
 def test_dropout_and_batch_norm_are_part_of_the_state():
@@ -77,9 +100,9 @@ def test_dropout_and_batch_norm_are_part_of_the_state():
     seeds = [variable for variable in model.task.non_trainable_variables if "seed" in variable.path]
     moving = [variable for variable in model.task.non_trainable_variables if "moving" in variable.path]
     assert len(seeds) == 2 and len(moving) == 4
-    before = read_state(model)
+    before = capture_variables(model)
     model.train_step(helpers.random_batch())
-    after = read_state(model)
+    after = capture_variables(model)
     for variable in (*seeds, *moving):
         assert not np.array_equal(before[names[id(variable)]], after[names[id(variable)]]), variable.path
 
@@ -141,7 +164,7 @@ def test_other_callbacks_than_before_are_refused(tmp_path):
 
 
 def test_an_optimizer_with_moving_averages_is_refused(tmp_path):
-    with pytest.raises(ma.UserError, match="use_ema"):
+    with pytest.raises(ma.UserError, match="use_ema=True overwrites .*leave use_ema out.*--config.ema_momentum"):
         train(tmp_path, optimizer=keras.optimizers.SGD(0.1, use_ema=True))
 
 
@@ -164,5 +187,5 @@ def test_bfloat16_variables_come_back(tmp_path):
     ma.Checkpoints(model, tmp_path).save()
     other = make()
     assert ma.Checkpoints(other, tmp_path).restore()
-    for name, array in read_state(model).items():
-        np.testing.assert_array_equal(array, read_state(other)[name])
+    for name, array in capture_variables(model).items():
+        np.testing.assert_array_equal(array, capture_variables(other)[name])

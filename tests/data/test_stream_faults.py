@@ -13,7 +13,7 @@ from streamed_photos import CLASSES, Photos
 
 import metaaug_tf as ma
 from metaaug_tf.checkpoints.folder import CheckpointFolder
-from metaaug_tf.checkpoints.model_state import read_state
+from metaaug_tf.checkpoints.model_state import capture_variables
 from metaaug_tf.config import config_for
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.data.sources import tfds_streamed as stream_source
@@ -64,7 +64,7 @@ def train(data, folder, *callbacks):
     checkpoints.restore()
     with broken_files_named(data.train, data.test):
         ma.fit_resumably(model, make_dataset, checkpoints, epochs=EPOCHS, callbacks=callbacks)
-    return read_state(model)
+    return capture_variables(model)
 
 
 def with_a_flipped_bit(path):

@@ -9,7 +9,7 @@ import numpy as np
 import metaaug_tf as ma
 from metaaug_tf.callbacks.health_guard import HealthGuard
 from metaaug_tf.callbacks.run_logs import MetricsLog
-from metaaug_tf.checkpoints.model_state import read_state, write_state
+from metaaug_tf.checkpoints.model_state import capture_variables, restore_variables
 from metaaug_tf.run_folder import read_rows
 
 TRAIN, VALIDATION = helpers.random_examples(16, 0), helpers.random_examples(10, 1)
@@ -51,7 +51,7 @@ def make_model(**settings):
 def traced_model():
     """A model, its state when new, and its datasets by first step; tracing takes most of the time of so few steps."""
     model = make_model()
-    return model, read_state(model), {}
+    return model, capture_variables(model), {}
 
 
 def new_model(settings):
@@ -59,7 +59,7 @@ def new_model(settings):
     if settings:
         return make_model(**settings), {}
     model, state, datasets = traced_model()
-    write_state(model, state, with_metrics=False)
+    restore_variables(model, state, with_metrics=False)
     model.reset_metrics()
     model.stop_training = False
     return model, datasets
@@ -94,7 +94,7 @@ def train(folder, kill_after=0, callbacks=(), minutes=0.0, policy="none", stop=N
 def results(folder, model):
     """All variables and the rows without what depends on the time."""
     rows = [{key: row[key] for key in row if key not in TIMES} for row in read_rows(folder / "metrics.jsonl")]
-    return {name: array for name, array in read_state(model).items() if not name.startswith("metrics/")}, rows
+    return {name: array for name, array in capture_variables(model).items() if not name.startswith("metrics/")}, rows
 
 
 def assert_same(wanted, found):

@@ -63,19 +63,21 @@ def test_a_row_that_can_not_be_written_follows_with_the_next(tmp_path, monkeypat
     resume.assert_same(wanted, resume.results(tmp_path / "full", model))
 
 
-def test_on_a_disk_full_for_a_while_training_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "attempts"), [(errno.ENOSPC, 2), (errno.EIO, 1)], ids=["ENOSPC", "EIO"])
+def test_where_no_checkpoint_can_be_written_for_a_while_training_continues(tmp_path, monkeypatch, number, attempts):
     savez, calls = np.savez, []
 
     def fail_at_first(*arguments, **arrays):
         calls.append(arguments)
-        if len(calls) <= 4:  # both attempts at two checkpoints
-            raise NO_SPACE
+        if len(calls) <= 2 * attempts:  # two checkpoints
+            raise OSError(number, os.strerror(number))
         savez(*arguments, **arrays)
 
     monkeypatch.setattr(checkpoint_folder.np, "savez", fail_at_first)
-    with pytest.warns(UserWarning, match="no checkpoint could be written.*No space.*training goes on"):
+    with pytest.warns(UserWarning, match=f"no checkpoint could be written.*{os.strerror(number)}.*training continues"):
         resume.train(tmp_path, minutes=10.0)
     assert CheckpointFolder(tmp_path / "checkpoints").newest_whole().position == Position(resume.EPOCHS)
+    assert len(calls) == 2 * attempts + 1
 
 
 def test_on_a_disk_full_to_the_end_the_run_does_not_pass_as_finished(tmp_path, monkeypatch):
@@ -164,7 +166,7 @@ def test_on_a_real_full_disk_the_newest_checkpoint_stays_whole(small_disk):
 
     def write(step, size):
         tensors = {"model/00000": np.full(size, step, np.uint8)}
-        folder.write(checkpoint_folder.Saved(Position(0, step), tensors, {}))
+        folder.write(checkpoint_folder.Checkpoint(Position(0, step), tensors, {}))
 
     for step in (1, 2, 3):
         write(step, 300_000)

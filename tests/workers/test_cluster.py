@@ -18,10 +18,10 @@ def test_workers_are_counted_in_their_order():
     assert read_tf_config(tf_config()) == Cluster(tuple(TWO), 1)
 
 
-@pytest.mark.parametrize(("task", "number"), [(("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)])
-def test_a_chief_job_comes_first(task, number):
+@pytest.mark.parametrize(("task", "index"), [(("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)])
+def test_a_chief_job_comes_first(task, index):
     config = tf_config({"worker": TWO, "chief": ["host0:1"]}, {"type": task[0], "index": task[1]})
-    assert read_tf_config(config) == Cluster(("host0:1", *TWO), number, chiefs=1)
+    assert read_tf_config(config) == Cluster(("host0:1", *TWO), index, chiefs=1)
 
 
 def test_addresses_are_found_in_what_is_malformed():
@@ -31,7 +31,7 @@ def test_addresses_are_found_in_what_is_malformed():
 
 def test_ipv6_addresses_and_their_ports():
     cluster = read_tf_config(tf_config({"worker": ["[::1]:80", "[fe80::2]:81"]}))
-    assert [cluster.host_and_port(number) for number in (0, 1)] == [("::1", 80), ("fe80::2", 81)]
+    assert [cluster.host_and_port(index) for index in (0, 1)] == [("::1", 80), ("fe80::2", 81)]
 
 
 MALFORMED = [
