@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from metaaug_tf.augmentation import transform
 from metaaug_tf.augmentation.transform import POLICIES, draw_transformations, transformation_embedding
 from metaaug_tf.ops import OPERATIONS, TABLE
 
@@ -147,3 +148,11 @@ def test_bad_input():
         transformation_embedding([[0, 14]], [[0.0, 0.0]])
     with pytest.raises(ValueError, match=r"\[-10, 10\]"):
         transformation_embedding([[0, 1]], [[0.0, 11.0]])
+
+
+def test_a_pair_of_probability_zero_is_never_drawn_not_even_by_the_lowest_number():
+    table = np.zeros((14, 14))
+    table[3, 5] = table[9, 1] = 0.5
+    cumulative = tf.cumsum(tf.reshape(tf.constant(table), [-1]))
+    drawn = transform._draw_pairs(cumulative, tf.constant([0.0, 0.49, 0.5, np.nextafter(1.0, 0.0, dtype=np.float32)]))
+    np.testing.assert_array_equal(drawn, [[3, 5], [3, 5], [9, 1], [9, 1]])
