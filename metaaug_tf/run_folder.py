@@ -44,6 +44,7 @@ class RunFolder:
         self.path = Path(path)
         self.lock = self.path / LOCK_FILE
         self.config = self.path / "config.json"
+        self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
         self.classes = self.path / "classes.json"

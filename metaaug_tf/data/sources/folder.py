@@ -32,7 +32,7 @@ def load_folder(settings: DataSettings, data_dir: str | None) -> Splits:
         UserError: the folder is missing or its layout isn't the expected one; an image can't be decoded (and
             skip_corrupt is off); images differ in size and image_size is 0; too few images for the split.
     """
-    root = _existing_folder(data_dir)
+    root = existing_folder(data_dir)
     train_files, test_files = find_images(root)
     names = list(train_files)
     train, skipped = read_images(train_files, settings)
@@ -120,7 +120,7 @@ def _decode(path: Path, size: int, channels: int, skip: bool) -> np.ndarray | No
     return fit_image(image, size, channels).numpy()
 
 
-def _existing_folder(data_dir: str | None) -> Path:
+def existing_folder(data_dir: str | None) -> Path:
     """The folder named by the flag, checked to be one."""
     if data_dir is None:
         raise UserError(f"--dataset=folder needs --data_dir=DIR, the folder of the images: {LAYOUT}.")
