@@ -72,7 +72,9 @@ class RunFolder:
             present = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
             present = [name for name in present if name != LOCK_FILE and not name.startswith(ASIDE_PREFIX)]
         except OSError as error:
-            raise self._unreadable(error) from error
+            raise UserError(
+                f"the workdir {self.path} can't be read: {error.strerror}; choose another --workdir"
+            ) from error
         if self.config.name in present:
             self._compare(config)
         elif present:
@@ -116,9 +118,6 @@ class RunFolder:
                 f"{error}\nWhat was saved in {self.path} before is kept. Make room or fix the folder; then the same "
                 "command resumes the run."
             ) from error
-
-    def _unreadable(self, error: OSError) -> UserError:
-        return UserError(f"the workdir {self.path} can't be read: {error.strerror}; choose another --workdir")
 
     def _compare(self, config: Mapping[str, Any]) -> None:
         difference = describe_difference(self.read_config(), config)

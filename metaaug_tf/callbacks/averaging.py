@@ -1,7 +1,7 @@
-"""Exponential moving average of the task network's weights: kept while training, used from then on.
+"""Exponential moving average of the task network's weights: kept during training, used afterwards.
 
-Keras's optimizer keeps the average; it is validated at each epoch's end, and what is evaluated and exported.
-BatchNorm's moving statistics are those of the weights that were trained, not of the average.
+Keras's optimizer keeps the average. It is what is validated at each epoch's end, evaluated and exported.
+BatchNorm's moving statistics are those of the trained weights, not of the average.
 """
 
 import keras
@@ -11,40 +11,40 @@ from metaaug_tf.settings import OptimizerSettings
 
 
 class AveragingSGD(keras.optimizers.SGD):
-    """SGD that can average the variables it trains, and leaves it to `use_averages` to use the averages.
+    """SGD that can average the variables it trains; only `use_averages` puts the averages in their place.
 
-    Keras would overwrite the weights at the end of every fit, so that training could not go on from there; it also
-    hands over all variables of the model, the policy network's too, of which this optimizer has no average.
+    Keras would overwrite the weights at the end of every fit, so that training could not be resumed; it would also
+    pass all variables of the model, the policy network's too, of which this optimizer has no average.
     """
 
     def finalize_variable_values(self, var_list):
-        """Nothing: fit calls it at its end."""
+        """Does nothing: fit calls it at its end."""
 
     def use_averages(self) -> None:
-        """Gives the trained variables their averages, if any are kept; the same again changes nothing."""
+        """Assigns the averages to the trained variables, if any are kept; calling it again changes nothing."""
         super().finalize_variable_values(self._trainable_variables)
 
 
 class ValidateAverages(keras.callbacks.Callback):
-    """Puts the averages in the weights' place while fit validates, and the weights back afterwards."""
+    """Replaces the weights by their averages while fit validates, and restores them afterwards."""
 
     def on_test_begin(self, logs=None):
-        """Keeps the weights aside."""
+        """Saves the weights and uses the averages."""
         self._weights = [variable.numpy() for variable in self.model.task.trainable_variables]
         use_averages(self.model)
 
     def on_test_end(self, logs=None):
-        """Puts them back."""
+        """Restores the weights."""
         for variable, value in zip(self.model.task.trainable_variables, self._weights, strict=True):
             variable.assign(value)
 
 
 def averaging_callbacks(settings: OptimizerSettings) -> list[keras.callbacks.Callback]:
-    """What fit needs so that validation sees the averages: nothing where `settings.ema_momentum` is 0."""
+    """The callbacks with which fit validates the averages; none where `settings.ema_momentum` is 0."""
     return [ValidateAverages()] if settings.ema_momentum else []
 
 
 def use_averages(model: MetaAugment) -> None:
-    """Gives the task network its averaged weights, if its optimizer keeps any; the same again changes nothing."""
+    """Assigns the averaged weights to the task network, if its optimizer keeps any; repeating it changes nothing."""
     if isinstance(model.optimizer, AveragingSGD):
         model.optimizer.use_averages()

@@ -1,4 +1,4 @@
-"""Keras callback that shows the policy in TensorBoard, and as CSV: scalars, the table, weighted samples."""
+"""Keras callback that shows the policy in TensorBoard and as CSV: scalars, the sampler's table, weighted samples."""
 
 import csv
 import io

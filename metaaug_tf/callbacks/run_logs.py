@@ -1,4 +1,4 @@
-"""metrics.jsonl: one row per epoch, whole or absent."""
+"""Callbacks that write metrics.jsonl, a row per epoch, and sampler.json; each file is whole or as it was before."""
 
 import json
 import math
@@ -13,17 +13,17 @@ from metaaug_tf.policy.folder import write_sampler
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Writes a row per epoch: Keras's logs, learning rate, speed and the share of time spent waiting for input.
+    """Writes a row per epoch: Keras's logs, learning rate, speed and the fraction of time spent waiting for input.
 
-    The rows are also part of its state, and so of checkpoints: a run that goes on writes the file anew from there.
+    The rows are also part of its state, and so of checkpoints: a resumed run writes the file again from them.
     """
 
     def __init__(self, path: Path, images_per_epoch: int):
         """Starts without rows.
 
         Args:
-            path: the file.
-            images_per_epoch: training images that an epoch goes through.
+            path: the file, RunFolder.metrics.
+            images_per_epoch: number of training images in an epoch.
         """
         super().__init__()
         self._path, self._images = path, images_per_epoch
@@ -31,16 +31,16 @@ class MetricsLog(keras.callbacks.Callback):
         self._spent = dict.fromkeys(("seconds", "cpu_seconds", "waited"), 0.0)
 
     def get_state(self) -> dict:
-        """The rows and what the epoch under way has taken so far, JSON values."""
+        """Returns the rows and the time that the current epoch has taken so far, JSON values."""
         self._take_time()
         return {"rows": self._rows, "spent": self._spent}
 
     def set_state(self, state: dict) -> None:
-        """Goes on from there."""
+        """Resumes from what `get_state` returned."""
         self._rows, self._spent = list(state["rows"]), dict(state["spent"])
 
     def on_train_begin(self, logs=None):
-        """Rows of a training before this one are not this one's."""
+        """Forgets the rows of an earlier training."""
         self._rows = []
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -64,7 +64,7 @@ class MetricsLog(keras.callbacks.Callback):
             "seconds": seconds,
             "cpu_seconds": self._spent["cpu_seconds"],
             "images_per_second": self._images / seconds,
-            # The wait is measured with the clock on the wall, which may be set back.
+            # The wait is measured with the system's clock, which may be set back.
             "input_bound_fraction": min(1.0, max(0.0, self._spent["waited"] / seconds)),
         }
         self._rows.append(row)
@@ -73,12 +73,12 @@ class MetricsLog(keras.callbacks.Callback):
             self._write()
         except OSError as error:
             warnings.warn(
-                f"{self._path} can't be written: {error.strerror}; its row of epoch {epoch + 1} follows with the next",
+                f"{self._path} can't be written: {error.strerror}; the row of epoch {epoch + 1} follows with the next",
                 stacklevel=2,
             )
 
     def on_train_end(self, logs=None):
-        """Writes what may not have been written yet."""
+        """Writes the rows that may not have been written yet."""
         self._write()
 
     def _write(self) -> None:
@@ -93,7 +93,7 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 def _clocks() -> tuple[float, float]:
-    """Time on the wall and the CPU time of this process, in seconds; other processes slow down only the first."""
+    """Elapsed time and the CPU time of this process, in seconds; other processes slow down only the first."""
     return time.monotonic(), time.process_time()
 
 
@@ -110,11 +110,15 @@ class SamplerLog(keras.callbacks.Callback):
     """
 
     def __init__(self, folder: Path):
-        """Writes into `folder`, which is made where it is not there."""
+        """Writes nothing yet.
+
+        Args:
+            folder: the policy folder, RunFolder.policy; made where it is not there.
+        """
         super().__init__()
         self._folder = folder
 
-    def _write(self):
+    def _write(self) -> None:
         sampler = self.model.sampler
         write_sampler(self._folder, sampler.probabilities.numpy(), int(sampler.epoch.numpy()))
 

@@ -121,7 +121,7 @@ def _verdict(groups: Sequence[Sequence[Run]]) -> str:
     lowest = min(run.figure("test_accuracy") for run in best)
     reaches = any(run.figure("test_accuracy") >= lowest for group in others for run in group)
     if reaches:
-        return "The ranges overlap: these runs do not tell which is better."
+        return "The ranges overlap: these runs do not show which is better."
     return f"Every run of {best[0].policy} ({best[0].name} and its repetitions) is above every other run."
 
 

@@ -1,4 +1,4 @@
-"""What the learned policy thinks of fresh augmented images: the material of the report."""
+"""The weights that the learned policy gives to newly augmented images: what the report is made of."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +13,7 @@ from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.network import weigh
 from metaaug_tf.settings import Augmentation
 
-# Draws that training never makes: no run has so many epochs.
+# Its draws are none of training's: no run has that many epochs.
 OBSERVATION_EPOCH = 2**30
 _BATCH = 256
 
@@ -25,7 +25,7 @@ def observe_policy(
     seed: int,
     count: int = 2048,
 ) -> dict[str, np.ndarray]:
-    """Augments `count` images with pairs drawn uniformly and asks the policy network for their weights.
+    """Augments `count` images with pairs drawn uniformly and weighs them with the policy network.
 
     Args:
         model: trained; its features are taken in evaluation mode.
@@ -45,7 +45,7 @@ def observe_policy(
     parts = []
     for start in range(0, count, _BATCH):
         indices = chosen[start : start + _BATCH]
-        # Repeated images get draws of their own through their position.
+        # The position stands for the index, so that an image that is repeated gets other draws.
         images, pairs, magnitudes = augment(
             tf.constant(shown.images[indices]),
             tf.range(start, start + len(indices), dtype=tf.int64),

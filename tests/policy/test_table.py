@@ -84,7 +84,7 @@ GOOD = {
     "history out of order": {"history": WHOLE["history"][::-1]},
     "other operations": {"operations": ["Invert", *OPERATIONS[1:]]},
     "other order": {"operations": list(OPERATIONS[::-1])},
-    "names that matplotlib would set as formulas": {"operations": [rf"$\frac{k}" for k in range(14)]},
+    "names that matplotlib would set as formulas": {"operations": [rf"$\frac{k}$" for k in range(14)]},
     "one operation": {"operations": ["Rotate"], "probabilities": [[1]], "history": [[0, [[2]]], [1, [[1]]]]},
     "two operations": {"operations": ["a", "b"], "probabilities": [[0, 1], [2, 3]], "history": []},
 }
@@ -152,6 +152,13 @@ def test_show_policy_and_report_say_the_same_of_what_is_no_table(run):
         path.write_bytes(content)
         shown, reported = said_by(policy_text, path.parent), said_by(write_report, run)
         assert shown.startswith(str(path)) and reported.startswith(shown)
+
+
+def test_the_history_is_in_the_order_of_epochs(run):
+    path = run / "policy/sampler.json"
+    path.write_text(json.dumps({**WHOLE, **GOOD["history out of order"]}))
+    assert [epoch for epoch, _ in read_table(path.parent).history] == [0, 1]
+    assert "after 1 epochs" in policy_text(path.parent)
 
 
 @pytest.mark.parametrize("kind", ["other operations", "other order", "one operation"])

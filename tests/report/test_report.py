@@ -124,7 +124,7 @@ def test_comparison_takes_repetitions_together(tmp_path):
     assert said[1].startswith("Every run of metaaugment")
     assert "one run of a kind" in comparison_findings(runs[1:3])[-1]
     runs[3].summary["test_accuracy"] = 0.92
-    assert "do not tell which is better" in comparison_findings(runs)[-1]
+    assert "do not show which is better" in comparison_findings(runs)[-1]
     runs[3].summary["dataset"] = "omniglot"
     assert comparison_findings(runs)[0] == "On other data and so not compared here: u1."
 

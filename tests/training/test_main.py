@@ -59,7 +59,6 @@ def test_run_folder_names_all_that_a_finished_run_leaves_and_no_more(run):
     ends = {path for path in named if not any(path in other.parents for other in named)}
     for path in filter(Path.is_file, run.rglob("*")):
         assert ends & {path, *path.parents}, f"{path} is not named"
-    assert len(ends) == 15
 
 
 def test_run_folder_is_complete(run):
