@@ -74,7 +74,7 @@ def make_naive_step(depth, width):
     """The textbook form of the exact step, for comparison: nothing shared, nothing compiled."""
     keras.utils.set_random_seed(0)
     model = ma.MetaAugment(ma.wide_resnet(depth, width, CLASSES, (32, 32, 3)))
-    network, policy = model._task.model, model.policy_network
+    network, policy = model._task.network, model.policy_network
     optimizers = keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.Adam(1e-3)
     optimizers[0].build(network.trainable_variables)
     optimizers[1].build(policy.trainable_variables)

@@ -8,8 +8,8 @@ import metaaug_tf as ma
 from metaaug_tf.augmentation.transform import POLICIES as DRAWN_POLICIES
 from metaaug_tf.config import NETWORKS as NAMED_NETWORKS
 from metaaug_tf.config import POLICIES, RULES, check_config, config_for, describe_difference
-from metaaug_tf.meta.gradient import METHODS
-from metaaug_tf.policy.network import HEADS
+from metaaug_tf.meta.choices import METHODS, WEIGHTINGS
+from metaaug_tf.policy.choices import HEADS
 from metaaug_tf.tasks.registry import NETWORKS
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[a-z]*.py"))
@@ -29,7 +29,7 @@ def test_a_dataset_without_a_config_gets_the_defaults():
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("meta_gradient", METHODS), ("policy_head", HEADS), ("policy", DRAWN_POLICIES)],
+    [("meta_gradient", METHODS), ("weighting", WEIGHTINGS), ("policy_head", HEADS), ("policy", DRAWN_POLICIES)],
 )
 def test_rules_allow_exactly_what_there_is(key, names):
     allowed, text = RULES[key]

@@ -108,5 +108,5 @@ def test_pairs_and_arrays_given_to_fit_as_they_are_get_a_hint():
 
 def test_weights_of_a_class_that_there_is_not_are_refused():
     model = compiled(helpers.tiny_task())
-    with pytest.raises(ma.UserError, match="the class 4; there are the classes 0 to 3"):
+    with pytest.raises(ma.UserError, match="keys from 0 to 3, the classes, got 4"):
         model.fit(batches(model), verbose=0, class_weight={1: 2.0, 4: 2.0})

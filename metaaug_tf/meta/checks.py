@@ -126,21 +126,3 @@ def check_training_data(data: Any) -> None:
             "ma.training_dataset(train, validation, model.sampler) for ma.Examples, or "
             "ma.training_batches(batches, validation, model.sampler) for a tf.data.Dataset of (images, labels)"
         )
-
-
-def whole_class_weight(class_weight: Mapping[int, float] | None, classes: int) -> dict[int, float] | None:
-    """fit's class_weight with 1 for every class not named, which Keras leaves out beyond the last one named.
-
-    Args:
-        class_weight: as in fit.
-        classes: width of the task's output; 1 stands for two classes.
-
-    Raises:
-        UserError: a class that there is not.
-    """
-    if class_weight is None:
-        return None
-    classes = max(classes, 2)
-    if unknown := sorted(set(class_weight) - set(range(classes))):
-        raise UserError(f"class_weight names the class {unknown[0]}; there are the classes 0 to {classes - 1}")
-    return {number: float(class_weight.get(number, 1.0)) for number in range(classes)}

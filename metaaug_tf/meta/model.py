@@ -13,14 +13,14 @@ from metaaug_tf.meta.checks import (
     refuse_loss_scaling,
     refuse_other_scope,
     refuse_thawed,
-    whole_class_weight,
 )
-from metaaug_tf.meta.forward import Task
+from metaaug_tf.meta.forward import FunctionalTask
 from metaaug_tf.meta.gradient import find_method
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, make_loop
-from metaaug_tf.meta.losses import check_loss, per_sample_loss
-from metaaug_tf.meta.step import MetaStep, find_weighting
+from metaaug_tf.meta.losses import check_loss, complete_class_weight, per_sample_loss
+from metaaug_tf.meta.step import MetaStep
+from metaaug_tf.meta.weights import find_weighting
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler, SamplerUpdate
 from metaaug_tf.tasks.features import with_features
@@ -65,8 +65,8 @@ class MetaAugment(MetaStep):
         super().__init__(**kwargs)
         refuse_frozen(task)
         self.task = task
-        # Within Task the view of the network is out of Keras's sight, which else lists every layer twice.
-        self._task, self.feature_layer = Task(with_features(task, feature_layer)), feature_layer
+        # Within FunctionalTask the view of the network is out of Keras's sight, which else lists every layer twice.
+        self._task, self.feature_layer = FunctionalTask(with_features(task, feature_layer)), feature_layer
         self.sampler = sampler or PairSampler()
         if policy_network == DEFAULT_POLICY:
             policy_network = PolicyNetwork(identity_odds=self.sampler.identity_odds)
@@ -102,12 +102,12 @@ class MetaAugment(MetaStep):
             policy_optimizer: any Keras optimizer for the policy network.
             loss: one loss with a value for every sample: a keras.losses.Loss, function or name.
             metrics: as in Keras; they see the augmented training images in fit.
-            meta_gradient: how the meta-gradient is taken, a name in meta.gradient.METHODS.
+            meta_gradient: how the meta-gradient is taken, a name in meta.choices.METHODS.
             meta_every: the policy is updated every so many steps; its weights count in every step.
             policy_warmup_steps: so many first steps leave the policy as it is, and cost as little as plain ones: what
                 the features of an untrained network tell of an image would only mislead it.
             normalise_weights: weights sum to 1 over the batch; otherwise they are divided by the batch size.
-            weighting: a name in meta.weighting.WEIGHTINGS: what becomes of the learned weights in the task's update.
+            weighting: a name in meta.choices.WEIGHTINGS: what becomes of the learned weights in the task's update.
             inner_learning_rate: alpha of the virtual update; by default the task optimizer's present rate.
             jit_compile: compile the step with XLA (on one replica); "auto" does where there is a GPU. On a CPU
                 TensorFlow's own convolutions are quicker than XLA's (docs/meta-gradient.md).
@@ -121,8 +121,8 @@ class MetaAugment(MetaStep):
         check_steps(meta_every, policy_warmup_steps)
         self._method, self._meta_every = find_method(meta_gradient), meta_every
         self._policy_warmup_steps = policy_warmup_steps
-        self._task = Task(self._task.model, per_sample_loss(loss))
-        check_loss(self._task.losses, self.task.outputs[0])
+        self._task = FunctionalTask(self._task.network, per_sample_loss(loss))
+        check_loss(self._task.loss_of, self.task.outputs[0])
         self._weighting = find_weighting(weighting)
         self._normalise, self._inner_learning_rate = normalise_weights, inner_learning_rate
         self.compile_settings = dict(
@@ -192,12 +192,12 @@ class MetaAugment(MetaStep):
 
     def features(self, images, training=False):
         """The feature vectors [B, F] that the policy network sees."""
-        return self._task.model(images, training=training)[1]
+        return self._task.network(images, training=training)[1]
 
     @property
     def feature_width(self) -> int:
         """F, the length of the feature vectors."""
-        return self._task.model.outputs[1].shape[-1]
+        return self._task.network.outputs[1].shape[-1]
 
     @property
     def metrics(self):
@@ -213,7 +213,7 @@ class MetaAugment(MetaStep):
             *args: Keras's.
             callbacks: as in Keras.
             shuffle: as in Keras.
-            class_weight: {class number: factor on the loss of its images}; a class not named has 1.
+            class_weight: {class index: factor on the loss of its images}; a class not named has 1.
             **kwargs: Keras's.
 
         Raises:
@@ -221,7 +221,7 @@ class MetaAugment(MetaStep):
         """
         check_training_data(x)
         refuse_thawed(self.task, self._compiled_variables)
-        class_weight = whole_class_weight(class_weight, self.task.output_shape[-1])
+        class_weight = complete_class_weight(class_weight, self.task.output_shape[-1])
         if isinstance(callbacks, keras.callbacks.CallbackList):
             given = callbacks.callbacks
         else:

@@ -10,7 +10,8 @@ from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta import replicas
 from metaaug_tf.meta.forward import Forward, training_forward
-from metaaug_tf.meta.gradient import MetaGradient, sample_weights
+from metaaug_tf.meta.gradient import MetaGradient
+from metaaug_tf.meta.weights import normalised_weights, policy_weights, raw_weights
 
 
 class MetaStep(keras.Model):
@@ -28,8 +29,8 @@ class MetaStep(keras.Model):
         if replicas.count() > 1:
             raise UserError(
                 f"meta_every={self._meta_every}, policy_warmup_steps={self._policy_warmup_steps}: within strategy.run "
-                "a step can't branch, since replicas meet in it; call fit, or model.make_train_function() with an "
-                "iterator of the distributed dataset"
+                "a step can't branch, since replicas synchronise in it; call fit, or model.make_train_function() "
+                "with an iterator of the distributed dataset"
             )
         return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in kinds])
 
@@ -44,8 +45,8 @@ class MetaStep(keras.Model):
         return tf.cast((step >= 0) & tf.equal(step % self._meta_every, 0), tf.int32)
 
     def _step(self, data, update_policy: bool):
-        inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
-        forward = training_forward(self._task, inputs["images"], labels, example_weights)
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        forward = training_forward(self._task, inputs["images"], labels, sample_weight)
         if self.policy_network is None:
             weights = tf.ones_like(forward.losses) / tf.cast(forward.shard.total, forward.losses.dtype)
         else:
@@ -55,38 +56,36 @@ class MetaStep(keras.Model):
         loss = tf.reduce_sum(weights * forward.losses)
         *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
         with keras.StatelessScope():  # builds the metrics where they are not yet, outside of what follows
-            self.compute_metrics(None, labels, forward.predictions, example_weights)
+            self.compute_metrics(None, labels, forward.predictions, sample_weight)
         # Where a dataset of unknown length ends, or input fails, the step is run without a batch: then nothing may
         # change, not even the counts and seeds, which do not depend on it.
         with tf.control_dependencies([forward.losses]):
             replicas.apply_gradients(self.optimizer, gradients, self.task.trainable_variables)
             forward.keep_state()
             self._loss_tracker.update_state(loss)
-            return self.compute_metrics(None, labels, forward.predictions, example_weights)
+            return self.compute_metrics(None, labels, forward.predictions, sample_weight)
 
     def policy_gradients(self, data, method) -> list[tf.Tensor]:
         """The meta-gradient on one batch of the training dataset, by policy variable; changes nothing.
 
         Args:
             data: as train_step takes it.
-            method: a function of meta.gradient.METHODS.
+            method: a meta.gradient.GradientMethod.
         """
-        inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
-        forward = training_forward(self._task, inputs["images"], labels, example_weights)
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        forward = training_forward(self._task, inputs["images"], labels, sample_weight)
         return self._meta_gradient(forward, inputs, method).gradients
 
     def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
         """The weights [B] of the present policy, which health metrics and sampler take note of."""
-        raw, pairs = forward.shard.gather([self._raw_weights(forward, inputs), inputs["pairs"]])
+        raw, pairs = forward.shard.gather(
+            [raw_weights(self.policy_network, forward, _embedding(inputs)), inputs["pairs"]]
+        )
         with tf.control_dependencies([forward.losses]):
             self._health.observe_weights(raw)
             self.sampler.observe(pairs, raw)
-        weights = self._weighting(sample_weights(raw, self._normalise), self.optimizer.iterations.value)
+        weights = self._weighting(normalised_weights(raw, self._normalise), self.optimizer.iterations.value)
         return forward.shard.own(weights)
-
-    def _raw_weights(self, forward: Forward, inputs) -> tf.Tensor:
-        embedding = transformation_embedding(inputs["pairs"], inputs["magnitudes"])
-        return tf.cast(self.policy_network(forward.features, embedding), forward.losses.dtype)
 
     def _update_policy(self, forward: Forward, inputs) -> None:
         result = self._meta_gradient(forward, inputs, self._method)
@@ -100,47 +99,12 @@ class MetaStep(keras.Model):
             raise UserError("the validation batch is empty; the policy learns from the loss on it")
         learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
 
-        def weights():
-            (raw,) = forward.shard.gather([self._raw_weights(forward, inputs)])
-            return forward.shard.own(sample_weights(raw, self._normalise))
+        weights = functools.partial(
+            policy_weights, self.policy_network, forward, _embedding(inputs), normalise=self._normalise
+        )
 
         return method(forward, weights, self.policy_network.trainable_variables, validation, learning_rate)
 
 
-_SHUFFLE_SEED = 7
-
-
-def learned(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """The method: each sample has its own weight."""
-    del step
-    return weights
-
-
-def equal(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Every sample has the mean weight; the policy then acts through the sampler alone."""
-    del step
-    return tf.fill(tf.shape(weights), tf.reduce_mean(weights))
-
-
-def shuffled(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Each sample has the weight of another one: the same distribution of weights, without what was learned."""
-    keys = tf.random.stateless_uniform(tf.shape(weights), tf.stack([_SHUFFLE_SEED, tf.cast(step, tf.int32)]))
-    return tf.gather(weights, tf.argsort(keys))
-
-
-WEIGHTINGS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "learned": learned,
-    "equal": equal,
-    "shuffled": shuffled,
-}
-
-
-def find_weighting(name: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The function (weights [B], step scalar int) -> weights [B] of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name not in WEIGHTINGS:
-        raise UserError(f"unknown weighting {name!r}; there are: {', '.join(WEIGHTINGS)}")
-    return WEIGHTINGS[name]
+def _embedding(inputs) -> tf.Tensor:
+    return transformation_embedding(inputs["pairs"], inputs["magnitudes"])

@@ -7,9 +7,9 @@ from keras import layers, ops
 from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops.table import OPERATIONS
+from metaaug_tf.policy.choices import HEADS
 from metaaug_tf.policy.sampler import starting_table
 
-HEADS = ("contrast", "additive")
 # The magnitude at which every pair of operations stands in the reference of the contrast head: the middle.
 _REFERENCE_MAGNITUDE = 5.0
 
@@ -45,7 +45,7 @@ class PolicyNetwork(keras.Model):
             UserError: unknown head, or identity_odds out of its range.
         """
         if head not in HEADS:
-            raise UserError(f"unknown policy head {head!r}; there are: {', '.join(HEADS)}")
+            raise UserError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("name", "policy")
         super().__init__(**kwargs)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import metaaug_tf as ma
-from metaaug_tf.meta.gradient import METHODS
+from metaaug_tf.meta.gradient import last_block
 
 TRAIN, JUDGES = helpers.random_examples(24, 0), helpers.random_examples(8, 1)
 
@@ -37,7 +37,7 @@ def test_training_goes_on_from_the_file_as_if_never_saved(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(JUDGES.images, verbose=0), model.predict(JUDGES.images, verbose=0))
     assert loaded.name == "birds" and loaded.sampler.history_epochs == 2 and loaded.sampler.epsilon == 0.3
-    assert loaded.policy_network.head == "additive" and loaded._method is METHODS["last_block"]
+    assert loaded.policy_network.head == "additive" and loaded._method is last_block
     for both in (model, loaded):
         train(both, 2)
     for group in (lambda m: m.variables, lambda m: m.optimizer.variables, lambda m: m.policy_optimizer.variables):

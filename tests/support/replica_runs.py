@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 import metaaug_tf as ma
-from metaaug_tf.meta.gradient import METHODS
+from metaaug_tf.meta.choices import METHODS
+from metaaug_tf.meta.gradient import find_method
 from metaaug_tf.tasks.batch_norm import synchronise_batch_norm
 
 SGD = keras.optimizers.SGD
@@ -128,8 +129,8 @@ def run(name, replicas):
     if name != "methods":
         return {name: take_step(model, batch)}
     results = {}
-    for method, function in METHODS.items():
-        model._method = function
+    for method in METHODS:
+        model._method = find_method(method)
         results[method] = take_step(model, batch)
     return results
 
