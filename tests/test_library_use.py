@@ -58,8 +58,8 @@ def test_class_weights_count_in_the_meta_gradient():
     labels = tf.constant([1] * 6)
     inputs, _ = helpers.random_batch()
     model = compiled(helpers.tiny_task())
-    nothing = model.policy_gradients((inputs, labels, tf.zeros(6)), model._method)
-    something = model.policy_gradients((inputs, labels, tf.ones(6)), model._method)
+    nothing = model.policy_gradients((inputs, labels, tf.zeros(6)), model.meta_step.method)
+    something = model.policy_gradients((inputs, labels, tf.ones(6)), model.meta_step.method)
     assert float(tf.linalg.global_norm(nothing)) == 0 < float(tf.linalg.global_norm(something))
 
 

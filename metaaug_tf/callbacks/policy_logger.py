@@ -78,7 +78,7 @@ class PolicyLogger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the epoch's scalars and images."""
-        table, start = self.model.sampler.probabilities.numpy(), self.model.sampler.start
+        table, start = self.model.sampler.probabilities.numpy(), self.model.sampler.initial
         scalars = {name: float((logs or {})[name]) for name in HEALTH if name in (logs or {})}
         drawn = dict(zip(OPERATIONS, shares(table, start), strict=True))
         with self._writer.as_default(step=epoch):
