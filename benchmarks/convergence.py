@@ -33,9 +33,10 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 import metaaug_tf as ma  # noqa: E402
-from metaaug_tf.meta.forward import Task, training_forward  # noqa: E402
-from metaaug_tf.meta.gradient import METHODS, sample_weights  # noqa: E402
+from metaaug_tf.meta.forward import FunctionalTask, training_forward  # noqa: E402
+from metaaug_tf.meta.gradient import exact  # noqa: E402
 from metaaug_tf.meta.losses import default_loss, per_sample_loss  # noqa: E402
+from metaaug_tf.meta.weights import normalised_weights  # noqa: E402
 from metaaug_tf.tasks.features import with_features  # noqa: E402
 
 CLASSES, WIDTH, HIDDEN, POLICY_HIDDEN = 3, 4, 6, 6
@@ -135,15 +136,15 @@ def make_step(task, policy) -> Callable:
         step(training, validation, picks [2, BATCH], rates [3]) -> G_t, float64 scalar, before the step. Moves policy
         and task by the mini-batches that picks names; rates as Variant.rates gives.
     """
-    wrapped = Task(with_features(task), per_sample_loss(default_loss(task)))
+    wrapped = FunctionalTask(with_features(task), per_sample_loss(default_loss(task)))
 
     def passed(training):
         inputs, labels, embedding = training
         forward = training_forward(wrapped, inputs, labels)
-        return forward, lambda: sample_weights(policy(forward.features, embedding))
+        return forward, lambda: normalised_weights(policy(forward.features, embedding))
 
     def meta_gradients(forward, weights, validation, rate):
-        return METHODS["exact"](forward, weights, policy.trainable_variables, validation, rate).gradients
+        return exact(forward, weights, policy.trainable_variables, validation, rate).gradients
 
     @tf.function
     def step(training, validation, picks, rates):

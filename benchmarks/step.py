@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import metaaug_tf as ma
+from metaaug_tf.tasks.features import with_features
 
 BATCH = VALIDATION = 64
 CLASSES = 10
@@ -74,7 +75,7 @@ def make_naive_step(depth, width):
     """The textbook form of the exact step, for comparison: nothing shared, nothing compiled."""
     keras.utils.set_random_seed(0)
     model = ma.MetaAugment(ma.wide_resnet(depth, width, CLASSES, (32, 32, 3)))
-    network, policy = model._task.model, model.policy_network
+    network, policy = with_features(model.task), model.policy_network
     optimizers = keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.Adam(1e-3)
     optimizers[0].build(network.trainable_variables)
     optimizers[1].build(policy.trainable_variables)

@@ -29,7 +29,7 @@ MOVED = {
     "data.tfds_source": "data.sources.tfds",
     "data.variations": "data.splits",
     "meta.agreement": "meta.gradient",
-    "meta.weighting": "meta.step",
+    "meta.weighting": "meta.weights",
     "policy.relative": "policy.table",
     "policy.sampler_update": "policy.sampler",
     "training.averaging": "callbacks.averaging",

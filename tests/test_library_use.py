@@ -58,8 +58,8 @@ def test_class_weights_count_in_the_meta_gradient():
     labels = tf.constant([1] * 6)
     inputs, _ = helpers.random_batch()
     model = compiled(helpers.tiny_task())
-    nothing = model.policy_gradients((inputs, labels, tf.zeros(6)), model._method)
-    something = model.policy_gradients((inputs, labels, tf.ones(6)), model._method)
+    nothing = model.policy_gradients((inputs, labels, tf.zeros(6)), model.meta_step.method)
+    something = model.policy_gradients((inputs, labels, tf.ones(6)), model.meta_step.method)
     assert float(tf.linalg.global_norm(nothing)) == 0 < float(tf.linalg.global_norm(something))
 
 
@@ -108,5 +108,5 @@ def test_pairs_and_arrays_given_to_fit_as_they_are_get_a_hint():
 
 def test_weights_of_a_class_that_there_is_not_are_refused():
     model = compiled(helpers.tiny_task())
-    with pytest.raises(ma.UserError, match="the class 4; there are the classes 0 to 3"):
+    with pytest.raises(ma.UserError, match="keys from 0 to 3, the classes, got 4"):
         model.fit(batches(model), verbose=0, class_weight={1: 2.0, 4: 2.0})

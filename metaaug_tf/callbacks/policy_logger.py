@@ -80,7 +80,7 @@ class PolicyLogger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the epoch's scalars and images."""
-        table, initial = self.model.sampler.probabilities.numpy(), self.model.sampler.start
+        table, initial = self.model.sampler.probabilities.numpy(), self.model.sampler.initial
         scalars = {name: float((logs or {})[name]) for name in HEALTH_METRICS if name in (logs or {})}
         drawn = dict(zip(OPERATIONS, relative_frequencies(table, initial), strict=True))
         with self._writer.as_default(step=epoch):

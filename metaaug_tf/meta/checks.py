@@ -1,35 +1,33 @@
-"""What compile() refuses, with the reason, before anything is trained."""
+"""What construction, compile() and fit() reject, with the reason, before anything is trained."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from metaaug_tf.augmentation.batch import KEYS
 from metaaug_tf.errors import UserError
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
 
-# What the inputs of a training batch hold (data/training_dataset.py).
-INPUTS = frozenset({"images", "pairs", "magnitudes", "validation_images", "validation_labels"})
 
-
-def refuse_frozen(task: keras.Model) -> None:
-    """Refuses a task network without a trainable variable.
+def check_trainable(task: keras.Model) -> None:
+    """Checks that the task network has a trainable variable.
 
     Raises:
-        UserError: says how to make layers trainable.
+        UserError: it has none; says how to make layers trainable.
     """
     if not task.trainable_variables:
         raise UserError(
-            f"the task model {task.name!r} has no trainable variables; nothing can be learned. "
-            "Set trainable = True on the layers to train"
+            f"the task model {task.name!r} has no trainable variables, so it can't learn anything; "
+            "set trainable = True on the layers to train"
         )
 
 
-def refuse_loss_scaling(task: keras.Model, *optimizers: keras.optimizers.Optimizer) -> None:
-    """Refuses layers in mixed_float16 and optimizers that scale the loss.
+def check_no_loss_scaling(task: keras.Model, *optimizers: keras.optimizers.Optimizer) -> None:
+    """Checks that no layer computes in mixed_float16 and no optimizer scales the loss.
 
     Raises:
         UserError: names the layers or the optimizer.
@@ -47,26 +45,27 @@ def refuse_loss_scaling(task: keras.Model, *optimizers: keras.optimizers.Optimiz
         )
 
 
-def refuse_other_scope(strategy: tf.distribute.Strategy, variables: Mapping[str, Iterable[keras.Variable]]) -> None:
-    """Refuses what was made outside of the scope of the strategy that trains it.
+def check_created_in_scope(strategy: tf.distribute.Strategy, owners: Mapping[str, Any]) -> None:
+    """Checks that variables were created in the scope of the strategy that trains them.
 
     Args:
         strategy: the model's.
-        variables: by the name that a message gives their owner.
+        owners: layers and optimizers by the name that a message gives them; None has no variables.
 
     Raises:
-        UserError: names the first owner that has such variables.
+        UserError: names the first owner whose variables were not.
     """
-    for owner, members in variables.items():
-        if not all(strategy.extended.variable_created_in_scope(variable.value) for variable in members):
+    for name, owner in owners.items():
+        variables = [] if owner is None else owner.variables
+        if not all(strategy.extended.variable_created_in_scope(variable.value) for variable in variables):
             raise UserError(
-                f"{owner} was made in another tf.distribute scope than the MetaAugment model; make both networks, the "
-                "optimizers and the model, and compile it, within one `with strategy.scope():`"
+                f"{name} was created in another tf.distribute scope than the MetaAugment model; create both networks, "
+                "the optimizers and the model, and compile it, within one `with strategy.scope():`"
             )
 
 
-def refuse_hidden_branches(*optimizers: keras.optimizers.Optimizer) -> None:
-    """Refuses settings of optimizers that Keras does not support on several replicas.
+def check_works_on_replicas(*optimizers: keras.optimizers.Optimizer) -> None:
+    """Checks that optimizers have no setting that Keras does not support on several replicas.
 
     Raises:
         UserError: names the setting.
@@ -76,71 +75,66 @@ def refuse_hidden_branches(*optimizers: keras.optimizers.Optimizer) -> None:
             if getattr(optimizer, setting, None):
                 raise UserError(
                     f"{setting}={getattr(optimizer, setting)} of the optimizer {optimizer.name} does not work on "
-                    "several replicas: Keras takes it in a branch that can't reach the other replicas; leave it out"
+                    "several replicas: Keras applies it in a branch that can't reach the other replicas; leave it out"
                 )
 
 
-def check_steps(meta_every: int, policy_warmup_steps: int) -> None:
-    """Raises UserError for numbers of steps that can't be."""
-    for name, value, least in (("meta_every", meta_every, 1), ("policy_warmup_steps", policy_warmup_steps, 0)):
-        if value < least:
-            raise UserError(f"{name} is a number of steps, at least {least}, not {value}")
+def check_policy_network(policy_network: Any) -> None:
+    """Checks that the policy network is something to call, or None.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if policy_network is not None and not callable(policy_network):
+        raise UserError(
+            f"policy_network must be a Keras model or None, got {policy_network!r}; leave it out for the default"
+        )
 
 
-def check_start(policy_network: keras.Model | None, sampler: PairSampler) -> None:
-    """Raises UserError for a contrast head whose mean over the pairs is not that of the sampler's start."""
-    contrast = isinstance(policy_network, PolicyNetwork) and policy_network.head == "contrast"
-    if contrast and policy_network.identity_odds != sampler.identity_odds:
+def check_same_identity_odds(policy_network: keras.Model | None, sampler: PairSampler) -> None:
+    """Checks that the contrast head takes its mean over the pairs as the sampler first draws them.
+
+    Raises:
+        UserError: policy network and sampler have other identity_odds.
+    """
+    if not isinstance(policy_network, PolicyNetwork) or policy_network.head != "contrast":
+        return  # only the contrast head takes such a mean
+    if policy_network.identity_odds != sampler.identity_odds:
         raise UserError(
             f"the policy network has identity_odds={policy_network.identity_odds:g}, the sampler "
             f"{sampler.identity_odds:g}; give both the same, or leave out policy_network"
         )
 
 
-def refuse_thawed(task: keras.Model, compiled: Sequence[int] | None) -> None:
-    """Raises UserError where layers were frozen or set free since compile().
+def check_same_variables(task: keras.Model, compiled: Sequence[int] | None) -> None:
+    """Checks that no layer was frozen or unfrozen since compile().
 
     Args:
         task: the task network.
         compiled: the ids of its trainable variables at compile(), or None before.
+
+    Raises:
+        UserError: the trainable variables are others now.
     """
     if compiled is not None and [id(variable) for variable in task.trainable_variables] != list(compiled):
         raise UserError(
-            "layers of the task model were frozen or set free after compile(), and its optimizer knows the variables "
-            "from before; call compile() again"
+            "layers of the task model were frozen or unfrozen after compile(), and its optimizer was built on the "
+            "variables from before; call compile() again"
         )
 
 
 def check_training_data(data: Any) -> None:
-    """Refuses data for fit that can be seen not to be what training_dataset or training_batches yield.
+    """Checks that fit's data may have come from training_dataset or training_batches.
 
     Raises:
         UserError: arrays, or a tf.data.Dataset of other elements.
     """
     spec = getattr(data, "element_spec", None)
     inputs = spec[0] if isinstance(spec, tuple) else spec
-    known = isinstance(inputs, Mapping) and set(inputs) >= INPUTS
+    known = isinstance(inputs, Mapping) and set(inputs) >= set(KEYS)
     if isinstance(data, (np.ndarray, tf.Tensor)) or (spec is not None and not known):
         raise UserError(
             "MetaAugment.fit takes batches with drawn transformations and validation images. Give it "
             "ma.training_dataset(train, validation, model.sampler) for ma.Examples, or "
             "ma.training_batches(batches, validation, model.sampler) for a tf.data.Dataset of (images, labels)"
         )
-
-
-def whole_class_weight(class_weight: Mapping[int, float] | None, classes: int) -> dict[int, float] | None:
-    """fit's class_weight with 1 for every class not named, which Keras leaves out beyond the last one named.
-
-    Args:
-        class_weight: as in fit.
-        classes: width of the task's output; 1 stands for two classes.
-
-    Raises:
-        UserError: a class that there is not.
-    """
-    if class_weight is None:
-        return None
-    classes = max(classes, 2)
-    if unknown := sorted(set(class_weight) - set(range(classes))):
-        raise UserError(f"class_weight names the class {unknown[0]}; there are the classes 0 to {classes - 1}")
-    return {number: float(class_weight.get(number, 1.0)) for number in range(classes)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,47 +11,73 @@ from metaaug_tf.errors import UserError
 from metaaug_tf.meta import replicas
 from metaaug_tf.meta.losses import PerSampleLoss
 
+# Images [B, H, W, C] and their labels, as the loss takes them, first axis B.
+LabelledImages = tuple[tf.Tensor, tf.Tensor]
 
-def _not_compiled(labels, predictions):
+
+def _no_loss(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
     raise UserError("the model has no loss yet; call compile() first")
 
 
-@dataclass(frozen=True)
-class Task:
-    """The task network as the meta-gradient sees it.
+class Pass(NamedTuple):
+    """What a training-mode pass of the task network computes; nothing of it is assigned.
 
     Attributes:
-        model: images -> [predictions, features].
-        losses: (labels, predictions) -> float [B].
+        losses: float [B], l_i.
+        predictions: float [B, classes].
+        features: float [B, F], phi_i.
+        state: new values of the network's non-trainable variables (BatchNorm statistics, seeds).
+        regularisation: float scalars, the network's own losses, such as weight penalties; may be empty.
     """
 
-    model: keras.Model
-    losses: PerSampleLoss = _not_compiled
+    losses: tf.Tensor
+    predictions: tf.Tensor
+    features: tf.Tensor
+    state: list[tf.Tensor]
+    regularisation: list[tf.Tensor]
+
+
+@dataclass(frozen=True)
+class FunctionalTask:
+    """The task network as a function f(x; w) of its variables' values, with its loss.
+
+    Attributes:
+        network: images -> [predictions, features].
+        loss_of: (labels, predictions) -> float [B].
+    """
+
+    network: keras.Model
+    loss_of: PerSampleLoss = _no_loss
 
     def values(self) -> list[tf.Tensor]:
-        """The trainable variables' present values, w of the method."""
-        return [variable.value for variable in self.model.trainable_variables]
+        """Returns the present values of the trainable variables, w of the method."""
+        return [variable.value for variable in self.network.trainable_variables]
 
-    def apply(self, values: Sequence[tf.Tensor], images: tf.Tensor, labels: tf.Tensor):
-        """Losses, predictions, features, new state and regularisation of a training-mode pass at `values`.
+    def apply(self, values: Sequence[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> Pass:
+        """Runs the network in training mode at `values`, assigning nothing.
 
-        Nothing is assigned: BatchNorm uses the batch's statistics, and every call within a step sees the same
-        state, so Dropout draws the same mask in each; only other replicas draw other ones.
+        BatchNorm uses the batch's statistics, and every call within a step sees the same state, so Dropout draws the
+        same mask in each; only other replicas draw other ones.
+
+        Args:
+            values: one tensor for each trainable variable.
+            images: [B, H, W, C].
+            labels: whatever the loss takes, first axis B.
         """
         values = replicas.guarded(values, examples=tf.shape(images)[0])
-        state = self._own_seeds([variable.value for variable in self.model.non_trainable_variables])
-        (predictions, features), state, regularisation = self.model.stateless_call(
+        state = self._own_seeds([variable.value for variable in self.network.non_trainable_variables])
+        (predictions, features), state, regularisation = self.network.stateless_call(
             values, state, images, training=True, return_losses=True
         )
         state = self._own_seeds(state, sign=-1)
         # Losses and weights stay in float32 at least when the network computes in bfloat16.
         if predictions.dtype in (tf.bfloat16, tf.float16):
             predictions = tf.cast(predictions, tf.float32)
-        return self.losses(labels, predictions), predictions, features, state, regularisation
+        return Pass(self.loss_of(labels, predictions), predictions, features, state, regularisation)
 
     def _own_seeds(self, state: Sequence[tf.Tensor], sign: int = 1) -> list[tf.Tensor]:
-        """The state with seeds of this replica's own, or, with sign -1, with the common ones again."""
-        variables = self.model.non_trainable_variables
+        """Returns the state with seeds of this replica's own, or, with sign -1, with the common ones again."""
+        variables = self.network.non_trainable_variables
         return [
             replicas.own_seed(value, sign) if variable.name == "seed_generator_state" else value
             for variable, value in zip(variables, state, strict=True)
@@ -65,18 +92,21 @@ class Forward:
 
     Attributes:
         task: network and loss.
-        batch: (images, labels, example_weights or None).
+        batch: images and labels.
+        sample_weight: float [B] or None, factors on the losses that the user gave.
         values: task variables w at which the pass was made.
-        losses: float [B], l_i(w).
+        losses: float [B], l_i(w), times sample_weight.
         predictions: float [B, classes].
         features: float [B, F], gradient stopped.
         state: new values of the non-trainable variables (BatchNorm statistics, seeds), not yet assigned.
-        regularisation: float scalar, the network's own regularisation losses, not weighted.
+        regularisation: float scalar, the network's own regularisation losses, not weighted; None where it has none.
+        tape: has recorded losses and regularisation as functions of `values`.
         shard: where the B examples stand in the global batch.
     """
 
-    task: Task
-    batch: tuple
+    task: FunctionalTask
+    batch: LabelledImages
+    sample_weight: tf.Tensor | None
     values: list[tf.Tensor]
     losses: tf.Tensor
     predictions: tf.Tensor
@@ -87,7 +117,7 @@ class Forward:
     shard: replicas.Shard
 
     def gradient(self, weights: tf.Tensor, chosen: Sequence[int] | None = None) -> list[tf.Tensor]:
-        """grad_w of sum_i weights_i l_i(w), differentiable with respect to weights [B].
+        """Returns grad_w of sum_i weights_i l_i(w), differentiable with respect to weights [B].
 
         The sum is over this replica's shard; replicas.total of it is the gradient by the global batch.
 
@@ -100,12 +130,11 @@ class Forward:
         return self.tape.gradient(self.losses, sources, output_gradients=weights, unconnected_gradients="zero")
 
     def losses_at(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The batch's losses [B] at other task variables, with the same random draws."""
-        images, labels, example_weights = self.batch
-        return _scaled(self.task.apply(values, images, labels)[0], example_weights)
+        """Returns the batch's losses [B] at other task variables, with the same random draws."""
+        return _scaled(self.task.apply(values, *self.batch).losses, self.sample_weight)
 
     def regularised_gradient(self, weights: tf.Tensor) -> list[tf.Tensor]:
-        """The gradient for the real update: `gradient` plus that of the regularisation losses, to be summed up too."""
+        """Returns `gradient` plus that of the regularisation losses, for the real update; to be summed likewise."""
         gradients = self.gradient(weights)
         if self.regularisation is None:
             return gradients
@@ -118,7 +147,7 @@ class Forward:
         Floats take the mean of their changes over the replicas, so that they stay equal on all of them and what did
         not change stays as it was, to the bit.
         """
-        variables, state = self.task.model.non_trainable_variables, list(self.state)
+        variables, state = self.task.network.non_trainable_variables, list(self.state)
         moving = [i for i, variable in enumerate(variables) if tf.as_dtype(variable.dtype).is_floating]
         if replicas.count() > 1 and moving:
             old = [tf.convert_to_tensor(variables[i].value) for i in moving]
@@ -129,26 +158,37 @@ class Forward:
             variable.assign(value)
 
 
-def training_forward(task: Task, images: tf.Tensor, labels: tf.Tensor, example_weights=None) -> Forward:
+def training_forward(
+    task: FunctionalTask, images: tf.Tensor, labels: tf.Tensor, sample_weight: tf.Tensor | None = None
+) -> Forward:
     """Runs the task network once on a training batch, in training mode, assigning nothing.
 
     Args:
         task: network and loss.
         images: [B, H, W, C].
         labels: whatever the loss takes, first axis B.
-        example_weights: float [B] or None, factors on the losses that the user gave (fit's class_weight).
+        sample_weight: float [B] or None, factors on the losses that the user gave (also fit's class_weight).
     """
     values = task.values()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(values)
-        losses, predictions, features, state, regularisation = task.apply(values, images, labels)
-        losses = _scaled(losses, example_weights)
-        regularisation = tf.add_n(regularisation) if regularisation else None
-    batch = (images, labels, example_weights)
-    features = tf.stop_gradient(features)  # forgetting it would change the task's gradient silently
-    shard = replicas.shard(tf.size(losses))
-    return Forward(task, batch, values, losses, predictions, features, state, regularisation, tape, shard)
+        found = task.apply(values, images, labels)
+        losses = _scaled(found.losses, sample_weight)
+        regularisation = tf.add_n(found.regularisation) if found.regularisation else None
+    return Forward(
+        task=task,
+        batch=(images, labels),
+        sample_weight=sample_weight,
+        values=values,
+        losses=losses,
+        predictions=found.predictions,
+        features=tf.stop_gradient(found.features),  # forgetting it would change the task's gradient silently
+        state=found.state,
+        regularisation=regularisation,
+        tape=tape,
+        shard=replicas.shard(tf.size(losses)),
+    )
 
 
-def _scaled(losses: tf.Tensor, example_weights) -> tf.Tensor:
-    return losses if example_weights is None else losses * tf.cast(example_weights, losses.dtype)
+def _scaled(losses: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
+    return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)

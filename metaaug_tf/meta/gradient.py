@@ -1,16 +1,22 @@
 """The meta-gradient: how the policy's weights change the validation loss after the task's next step."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import keras
 import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta import replicas
-from metaaug_tf.meta.forward import Forward, Task, training_forward
+from metaaug_tf.meta.choices import METHODS, chosen_function
+from metaaug_tf.meta.forward import Forward, FunctionalTask, LabelledImages, training_forward
 from metaaug_tf.meta.losses import default_loss, per_sample_loss
+from metaaug_tf.meta.weights import policy_weights
 from metaaug_tf.tasks.features import last_block_variables, with_features
 
+# () -> p(theta), float [B] of this replica's images, differentiable in the policy's variables.
 WeightFunction = Callable[[], tf.Tensor]
 
 # Length of the step that finite_difference takes through the task variables. Shorter ones drown in float32's
@@ -31,46 +37,69 @@ class MetaGradient:
     validation_loss: tf.Tensor
 
 
-def sample_weights(raw_weights: tf.Tensor, normalise: bool = True) -> tf.Tensor:
-    """Weights p of the global batch from the policy's raw weights r (method.md, step 2).
+class GradientMethod(Protocol):
+    """A way to take the meta-gradient (method.md, steps 3 and 4): a row of meta.choices.METHODS."""
 
-    Args:
-        raw_weights: float [B], r_i in (0, 1).
-        normalise: p_i = r_i / sum_j r_j; otherwise p_i = r_i / B.
-    """
-    total = tf.reduce_sum(raw_weights) if normalise else tf.cast(tf.size(raw_weights), raw_weights.dtype)
-    return raw_weights / total
+    def __call__(
+        self,
+        forward: Forward,
+        weights: WeightFunction,
+        variables: Sequence[keras.Variable],
+        validation: LabelledImages,
+        learning_rate: float | tf.Tensor,
+    ) -> MetaGradient:
+        """Returns the gradient of L_val(w_hat(theta)); assigns nothing.
+
+        Args:
+            forward: the training pass at w.
+            weights: () -> p(theta), float [B], this replica's part of weights that are over the global batch.
+            variables: the policy's trainable variables, theta.
+            validation: images [M, H, W, C] and labels.
+            learning_rate: alpha of the virtual update, scalar.
+        """
 
 
-def exact(forward: Forward, weights: WeightFunction, variables, validation, learning_rate) -> MetaGradient:
-    """Second-order gradient by nested tapes (method.md, steps 3 and 4).
+def exact(
+    forward: Forward,
+    weights: WeightFunction,
+    variables: Sequence[keras.Variable],
+    validation: LabelledImages,
+    learning_rate: float | tf.Tensor,
+) -> MetaGradient:
+    """Takes the second-order gradient by nested tapes; arguments as in `GradientMethod`.
 
     The inner tape made the forward pass; the outer one records its gradient, the virtual update and the
     validation loss. stateless_call evaluates the network at w_hat, which is a tensor and so keeps the gradient.
-
-    Args:
-        forward: the training pass at w.
-        weights: () -> p(theta), float [B], differentiable in `variables`; their sum is over the global batch.
-        variables: the policy's trainable variables.
-        validation: (images [M, H, W, C], labels [M, ...]).
-        learning_rate: alpha of the virtual update.
     """
     return _nested(forward, weights, variables, validation, learning_rate, range(len(forward.values)))
 
 
-def last_block(forward: Forward, weights: WeightFunction, variables, validation, learning_rate) -> MetaGradient:
-    """As `exact`, but the virtual update moves the last layers' variables only.
+def last_block(
+    forward: Forward,
+    weights: WeightFunction,
+    variables: Sequence[keras.Variable],
+    validation: LabelledImages,
+    learning_rate: float | tf.Tensor,
+) -> MetaGradient:
+    """Does as `exact`, but the virtual update moves the last layers' variables only.
 
     Validation images still pass the whole network once; everything that is differentiated stays in its end.
-    Which layers are the end: tasks.features.last_block.
+    Which layers are the end: tasks.features.last_block_variables.
     """
-    end = {id(variable) for variable in last_block_variables(forward.task.model)}
-    chosen = [i for i, variable in enumerate(forward.task.model.trainable_variables) if id(variable) in end]
+    end = {id(variable) for variable in last_block_variables(forward.task.network)}
+    chosen = [i for i, variable in enumerate(forward.task.network.trainable_variables) if id(variable) in end]
     return _nested(forward, weights, variables, validation, learning_rate, chosen)
 
 
-def _nested(forward: Forward, weights, variables, validation, learning_rate, chosen: Sequence[int]):
-    """The meta-gradient where only the task variables at the positions `chosen` take the virtual update."""
+def _nested(
+    forward: Forward,
+    weights: WeightFunction,
+    variables: Sequence[keras.Variable],
+    validation: LabelledImages,
+    learning_rate: float | tf.Tensor,
+    chosen: Sequence[int],
+) -> MetaGradient:
+    """Takes the meta-gradient where only the task variables at the positions `chosen` take the virtual update."""
     with tf.GradientTape() as outer:
         w_hat = list(forward.values)
         # The gradient of this sum over the replicas is again one: of the validation loss's gradient.
@@ -80,18 +109,17 @@ def _nested(forward: Forward, weights, variables, validation, learning_rate, cho
     return _meta_gradient(outer, validation_loss, variables, validation_loss)
 
 
-def finite_difference(forward: Forward, weights, variables, validation, learning_rate) -> MetaGradient:
-    """Meta-gradient from a one-sided difference of the per-sample losses.
+def finite_difference(
+    forward: Forward,
+    weights: WeightFunction,
+    variables: Sequence[keras.Variable],
+    validation: LabelledImages,
+    learning_rate: float | tf.Tensor,
+) -> MetaGradient:
+    """Takes the meta-gradient from a one-sided difference of the per-sample losses; arguments as in `GradientMethod`.
 
     dL_val/dp_i = -alpha <grad l_i(w), v> with v = grad L_val(w_hat), so one more forward pass at w + h v gives
     -alpha (l_i(w + h v) - l_i(w)) / h. The length of the step h v is fixed; see docs/meta-gradient.md.
-
-    Args:
-        forward: as for `exact`, like all that follows.
-        weights: p(theta).
-        variables: the policy's trainable variables.
-        validation: (images, labels).
-        learning_rate: alpha of the virtual update.
     """
     gradients = replicas.total(forward.gradient(weights()))
     w_hat = [w - tf.cast(learning_rate, w.dtype) * g for w, g in zip(forward.values, gradients, strict=True)]
@@ -108,50 +136,43 @@ def finite_difference(forward: Forward, weights, variables, validation, learning
     return _meta_gradient(tape, first_order, variables, validation_loss)
 
 
-def _validation_part(forward: Forward, w_hat, validation) -> tf.Tensor:
-    """What this replica adds to L_val(w_hat), the mean over the global validation batch."""
-    losses = forward.task.apply(w_hat, *validation)[0]
+def _validation_part(forward: Forward, w_hat: Sequence[tf.Tensor], validation: LabelledImages) -> tf.Tensor:
+    """Returns what this replica adds to L_val(w_hat), the mean over the global validation batch."""
+    losses = forward.task.apply(w_hat, *validation).losses
     return replicas.shard(tf.size(losses)).part(tf.reduce_mean(losses))
 
 
-def _meta_gradient(tape: tf.GradientTape, target, variables, validation_loss) -> MetaGradient:
-    """Gradient of the target by the policy's variables; it and the validation loss are summed over the replicas."""
+def _meta_gradient(
+    tape: tf.GradientTape, target: tf.Tensor, variables: Sequence[keras.Variable], validation_loss: tf.Tensor
+) -> MetaGradient:
+    """Differentiates the target by the policy's variables; sums the result and the validation loss over replicas."""
     sources = [variable.value for variable in variables]
     gradients = tape.gradient(target, sources, unconnected_gradients="zero")
     *gradients, validation_loss = replicas.total([*gradients, validation_loss])
     return MetaGradient(gradients, validation_loss)
 
 
-METHODS: dict[str, Callable[..., MetaGradient]] = {
-    "exact": exact,
-    "finite_difference": finite_difference,
-    "last_block": last_block,
-}
-
-
-def find_method(name: str) -> Callable[..., MetaGradient]:
-    """The method of that name.
+def find_method(name: str) -> GradientMethod:
+    """Returns the method that METHODS has by that name.
 
     Raises:
         UserError: there is none.
     """
-    if name not in METHODS:
-        raise UserError(f"unknown meta_gradient {name!r}; there are: {', '.join(METHODS)}")
-    return METHODS[name]
+    return chosen_function("meta_gradient", METHODS, name)
 
 
 def meta_gradient(
-    task,
-    policy,
-    batch,
-    validation,
-    learning_rate,
-    method="exact",
-    loss=None,
-    normalise_weights=True,
-    feature_layer=None,
+    task: keras.Model,
+    policy: keras.Model,
+    batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+    validation: LabelledImages,
+    learning_rate: float | tf.Tensor,
+    method: str = "exact",
+    loss: keras.losses.Loss | Callable | str | None = None,
+    normalise_weights: bool = True,
+    feature_layer: str | None = None,
 ) -> list[tf.Tensor]:
-    """Gradient of the validation loss after the task's next step, with respect to the policy's variables.
+    """Returns the gradient of the validation loss after the task's next step by the policy's variables.
 
     L_val(w - learning_rate * grad_w sum_i p_i l_i(w)), p_i the weights that the policy gives (method.md, steps 2
     to 4). Every variable stays as it was.
@@ -177,19 +198,14 @@ def meta_gradient(
     if validation[0].shape[0] == 0:
         raise UserError("the validation batch is empty; the meta-gradient is the gradient of the loss on it")
     take = find_method(method)
-    losses = per_sample_loss(default_loss(task) if loss is None else loss)
-    wrapped = Task(with_features(task, feature_layer), losses)
+    loss_of = per_sample_loss(default_loss(task) if loss is None else loss)
     images, labels, embedding = batch
-    forward = training_forward(wrapped, images, labels)
-
-    def weights():
-        (raw,) = forward.shard.gather([tf.cast(policy(forward.features, embedding), forward.losses.dtype)])
-        return forward.shard.own(sample_weights(raw, normalise_weights))
-
+    forward = training_forward(FunctionalTask(with_features(task, feature_layer), loss_of), images, labels)
+    weights = functools.partial(policy_weights, policy, forward, embedding, normalise_weights)
     return take(forward, weights, policy.trainable_variables, validation, learning_rate).gradients
 
 
-def meta_gradient_agreement(model, data) -> Mapping[str, Mapping[str, float]]:
+def meta_gradient_agreement(model: keras.Model, data: tuple) -> Mapping[str, Mapping[str, float]]:
     """Compares each method with `exact` at the model's present variables; nothing is changed.
 
     Costs a step of each method. As a first look at whether a cheap method will do:
@@ -210,19 +226,19 @@ def meta_gradient_agreement(model, data) -> Mapping[str, Mapping[str, float]]:
     """
     if model.policy_network is None or not model.compiled:
         raise UserError("meta_gradient_agreement needs a compiled MetaAugment with a policy network")
-    flat = {name: _flat(_gradients(model, data, method)) for name, method in METHODS.items()}
+    flat = {name: _flat(_gradients(model, data, find_method(name))) for name in METHODS}
     exact = flat.pop("exact")
     return {name: _compare(gradient, exact) for name, gradient in flat.items()}
 
 
-def _gradients(model, data, method) -> list[tf.Tensor]:
-    """The model's policy gradients; under a strategy every replica takes the same batch, so the mean is of it too."""
+def _gradients(model: keras.Model, data: tuple, method: GradientMethod) -> list[tf.Tensor]:
+    """Returns the model's policy gradients; under a strategy all replicas take the same batch, so the mean is of it."""
     strategy = model.distribute_strategy
     results = strategy.run(model.policy_gradients, args=(data, method))
     return [strategy.experimental_local_results(result)[0] for result in results]
 
 
-def _flat(gradients) -> tf.Tensor:
+def _flat(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)
 
 

@@ -1,4 +1,4 @@
-"""What a run logs of the policy: the weights' range, how many samples they leave, the size of its gradient."""
+"""What a run logs of the policy: the weights' range, their effective sample size, the norm of its gradient."""
 
 import keras
 import tensorflow as tf
@@ -7,7 +7,7 @@ import tensorflow as tf
 class Extreme(keras.metrics.Metric):
     """Smallest or largest value seen since the last reset; replicas have to show it the same values."""
 
-    def __init__(self, name: str, largest: bool):
+    def __init__(self, name: str, largest: bool) -> None:
         """Creates the metric; before the first update its result is infinite.
 
         Args:
@@ -22,30 +22,30 @@ class Extreme(keras.metrics.Metric):
     def _start(self) -> float:
         return float("-inf") if self.largest else float("inf")
 
-    def update_state(self, values):
+    def update_state(self, values: tf.Tensor) -> None:
         """Takes in values of any shape."""
         choose, reduce = (tf.maximum, tf.reduce_max) if self.largest else (tf.minimum, tf.reduce_min)
         self.extreme.assign(choose(self.extreme.value, tf.cast(reduce(values), tf.float32)))
 
-    def result(self):
-        """The extreme value, a float32 scalar."""
+    def result(self) -> tf.Tensor:
+        """Returns the extreme value, a float32 scalar."""
         return tf.convert_to_tensor(self.extreme.value)
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Forgets what was seen."""
         self.extreme.assign(self._start())
 
 
 class SeenMean(keras.metrics.Mean):
-    """A mean that is NaN, not 0, where nothing was seen: an epoch may go by without an update of the policy."""
+    """A mean that is NaN, not 0, where nothing was seen: an epoch may pass without an update of the policy."""
 
-    def result(self):
-        """The mean, a float32 scalar."""
+    def result(self) -> tf.Tensor:
+        """Returns the mean, a float32 scalar."""
         return tf.where(self.count.value > 0, super().result(), float("nan"))
 
 
-def effective_share(weights: tf.Tensor) -> tf.Tensor:
-    """Effective sample size (Kish) of weights [B] as a share of B: 1 for equal weights, 1 / B for a single one."""
+def effective_sample_fraction(weights: tf.Tensor) -> tf.Tensor:
+    """Returns the effective sample size (Kish) of weights [B] over B: 1 for equal weights, 1 / B for a single one."""
     size = tf.cast(tf.size(weights), weights.dtype)
     return tf.square(tf.reduce_sum(weights)) / (size * tf.reduce_sum(tf.square(weights)))
 
@@ -64,7 +64,7 @@ HEALTH_METRICS = (
 class PolicyHealth:
     """The policy's metrics of one epoch: `metrics` is the list that the model reports, named as HEALTH_METRICS says."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Creates the metrics at zero."""
         meta_loss, mean, smallest, largest, effective, gradient_norm = HEALTH_METRICS
         self.meta_loss = SeenMean(meta_loss)
@@ -87,7 +87,7 @@ class PolicyHealth:
         self.mean.update_state(raw_weights)
         self.smallest.update_state(raw_weights)
         self.largest.update_state(raw_weights)
-        self.effective.update_state(effective_share(raw_weights))
+        self.effective.update_state(effective_sample_fraction(raw_weights))
 
     def observe_gradient(self, validation_loss: tf.Tensor, gradients: list[tf.Tensor]) -> None:
         """Takes in one meta-gradient and the validation loss it was taken of."""

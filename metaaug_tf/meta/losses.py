@@ -1,16 +1,18 @@
 """Per-sample losses: what a weight can be applied to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from metaaug_tf.errors import UserError
 
+# (labels [B, ...], predictions [B, ...]) -> float [B].
 PerSampleLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def per_sample_loss(loss) -> PerSampleLoss:
+def per_sample_loss(loss: keras.losses.Loss | Callable | str | None) -> PerSampleLoss:
     """Turns a Keras loss into a function (labels, predictions) -> float [B], without its reduction.
 
     Args:
@@ -20,28 +22,28 @@ def per_sample_loss(loss) -> PerSampleLoss:
         UserError: nothing, or several losses, were given, or (when called) the loss returns a scalar.
     """
     if loss is None or isinstance(loss, (list, tuple, dict)):
-        raise UserError(f"MetaAugment weighs one loss per image; loss={loss!r} is not one loss")
+        raise UserError(f"loss must be one loss, got {loss!r}; MetaAugment weights one loss per image")
     found = keras.losses.get(loss)
     # Loss.call is what __call__ reduces: one value for every sample (and position, for dense outputs).
     unreduced = found.call if isinstance(found, keras.losses.Loss) else found
 
-    def losses(labels, predictions):
+    def loss_of(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
         values = tf.convert_to_tensor(unreduced(labels, predictions))
         if values.shape.rank == 0:
             raise UserError(
-                f"the loss {loss!r} returns one number for the whole batch; a loss for every sample is needed "
-                "(as keras.losses.categorical_crossentropy returns, or any keras.losses.Loss holds)"
+                f"the loss {loss!r} must return one value per sample, got one number for the whole batch; use one like "
+                "keras.losses.categorical_crossentropy, or any keras.losses.Loss"
             )
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
 
-    return losses
+    return loss_of
 
 
-def check_loss(losses: PerSampleLoss, predictions: tf.TensorSpec) -> None:
+def check_loss(loss_of: PerSampleLoss, predictions: tf.TensorSpec) -> None:
     """Tries a loss on two examples, before training, with the two usual forms of labels.
 
     Args:
-        losses: from per_sample_loss.
+        loss_of: from per_sample_loss.
         predictions: shape [B, ...] and dtype of the task's output; unknown sizes count as 1.
 
     Raises:
@@ -50,7 +52,7 @@ def check_loss(losses: PerSampleLoss, predictions: tf.TensorSpec) -> None:
     values = tf.zeros([2, *(size or 1 for size in predictions.shape[1:])], predictions.dtype)
     for labels in (tf.zeros(2, tf.int32), values):
         try:
-            losses(labels, values)
+            loss_of(labels, values)
         except UserError:
             raise
         except (ValueError, TypeError, tf.errors.InvalidArgumentError):
@@ -58,10 +60,28 @@ def check_loss(losses: PerSampleLoss, predictions: tf.TensorSpec) -> None:
 
 
 def default_loss(task: keras.Model) -> keras.losses.Loss:
-    """Sparse categorical cross-entropy, from logits unless the task ends in a softmax."""
+    """Returns sparse categorical cross-entropy, from logits unless the task ends in a softmax."""
     activation = getattr(task.outputs[0]._keras_history.operation, "activation", None)
     probabilities = activation is keras.activations.softmax or isinstance(task.layers[-1], keras.layers.Softmax)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities)
+
+
+def complete_class_weight(class_weight: Mapping[int, float] | None, classes: int) -> dict[int, float] | None:
+    """Returns fit's class_weight with 1 for every class not named, which Keras drops beyond the last one named.
+
+    Args:
+        class_weight: as in fit.
+        classes: width of the task's output; 1 stands for two classes.
+
+    Raises:
+        UserError: a key that is no class.
+    """
+    if class_weight is None:
+        return None
+    classes = max(classes, 2)
+    if unknown := sorted(set(class_weight) - set(range(classes))):
+        raise UserError(f"class_weight must have keys from 0 to {classes - 1}, the classes, got {unknown[0]}")
+    return {index: float(class_weight.get(index, 1.0)) for index in range(classes)}
 
 
 @keras.saving.register_keras_serializable("metaaug_tf")
@@ -72,18 +92,18 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     """
 
     def __init__(self, smoothing: float = 0.0, name: str = "smoothed_cross_entropy"):
-        """Makes the loss; `smoothing` from 0 to below 1."""
+        """Creates the loss; `smoothing` is in [0, 1)."""
         super().__init__(name=name)
         self.smoothing = smoothing
 
-    def call(self, labels, logits):
-        """Losses float [B] of labels int [B] (or [B, 1]) and logits [B, C]."""
+    def call(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Returns losses float [B] of labels int [B] (or [B, 1]) and logits [B, C]."""
         own = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         if not self.smoothing:
             return own
         others = -keras.ops.mean(keras.ops.log_softmax(logits, axis=-1), axis=-1)
         return (1 - self.smoothing) * own + self.smoothing * others
 
-    def get_config(self):
-        """What __init__ takes."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns what __init__ takes."""
         return {"smoothing": self.smoothing, "name": self.name}

@@ -6,23 +6,24 @@ sense of tf.distribute: a gradient is that of the sum of what the replicas diffe
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import keras
 import tensorflow as tf
 
-# Odd and large, so that seeds drawn at random do not meet again on another replica.
+# Odd and large, so that seeds drawn at random do not recur on another replica.
 _SEED_STRIDE = 1_640_531_527
 
 
 def count() -> int:
-    """How many replicas take this step together; 1 outside of a strategy's run()."""
+    """Returns how many replicas take this step together; 1 outside of a strategy's run()."""
     context = tf.distribute.get_replica_context()
     return context.num_replicas_in_sync if context else 1
 
 
-def _number() -> tf.Tensor:
-    """Which of them this is: int32 scalar from 0."""
+def _index() -> tf.Tensor:
+    """Returns which of them this is: int32 scalar from 0."""
     return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
 
 
@@ -42,20 +43,20 @@ def total(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return results
 
 
-def guarded(values: Sequence, examples: tf.Tensor) -> list:
-    """The values as they are; what is differentiated through them is 0 on a replica without examples.
+def guarded(values: Sequence[tf.Tensor], examples: tf.Tensor) -> list[tf.Tensor]:
+    """Returns the values as they are; gradients through them are 0 on a replica without examples.
 
     There it might be NaN: BatchNorm takes the mean of nothing.
 
     Args:
         values: tensors or variables' values.
-        examples: scalar, how many this replica has.
+        examples: int scalar, the number of examples that this replica has.
     """
     if count() == 1:
         return list(values)
 
     @tf.custom_gradient
-    def identity(value):
+    def identity(value: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         return tf.identity(value), lambda gradient: tf.where(examples > 0, gradient, tf.zeros_like(gradient))
 
     return [identity(tf.convert_to_tensor(value)) for value in values]
@@ -66,9 +67,9 @@ class Shard:
     """Where this replica's examples stand in the global batch, in the order of the replicas.
 
     Attributes:
-        size: int32 scalar, how many they are.
-        start: int32 scalar, how many the replicas before it have.
-        total: int32 scalar, how many the global batch has.
+        size: int32 scalar, the number of its examples.
+        start: int32 scalar, the number of examples of the replicas before it.
+        total: int32 scalar, the number of examples in the global batch.
     """
 
     size: tf.Tensor
@@ -76,10 +77,10 @@ class Shard:
     total: tf.Tensor
 
     def gather(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The global batch's tensors [total, ...] from this replica's [size, ...]; differentiable.
+        """Returns the global batch's tensors [total, ...] from this replica's [size, ...]; differentiable.
 
-        They sum up what the replicas write to their own places, which adds zeros only, so values stay as they are.
-        Whole numbers, below 2^24, go as float32: not all devices reduce whole numbers.
+        They sum what the replicas write to their own places, which adds zeros only, so values stay as they are.
+        Integers, below 2^24, go as float32: not all devices reduce integers.
         """
         if count() == 1:
             return list(tensors)
@@ -89,39 +90,39 @@ class Shard:
         return [tf.cast(sums, tensor.dtype) for sums, tensor in zip(total(padded), tensors, strict=True)]
 
     def part(self, mean: tf.Tensor) -> tf.Tensor:
-        """What this replica adds to the mean over the global batch, from the mean over its own examples.
+        """Returns what this replica adds to the mean over the global batch, from the mean over its own examples.
 
-        So it also divides what all replicas have alike into parts that sum up to it. A replica without examples adds
-        0, even if its mean is NaN.
+        So it also divides what all replicas have alike into parts that sum to it. A replica without examples adds 0,
+        even if its mean is NaN.
         """
         if count() == 1:
             return mean
         return tf.math.multiply_no_nan(mean, tf.cast(self.size / self.total, mean.dtype))
 
     def own(self, values: tf.Tensor) -> tf.Tensor:
-        """This replica's [size, ...] of the global batch's values [total, ...]."""
+        """Returns this replica's [size, ...] of the global batch's values [total, ...]."""
         return values if count() == 1 else values[self.start : self.start + self.size]
 
 
 def shard(size: tf.Tensor) -> Shard:
-    """This replica's shard, from the number of its examples."""
+    """Returns this replica's shard, from the number of its examples, an int32 scalar."""
     if count() == 1:
         return Shard(size, tf.constant(0), size)
-    sizes = total([tf.one_hot(_number(), count()) * tf.cast(size, tf.float32)])[0]
+    sizes = total([tf.one_hot(_index(), count()) * tf.cast(size, tf.float32)])[0]
     sizes = tf.cast(sizes, tf.int32)
-    return Shard(size, tf.reduce_sum(sizes[: _number()]), tf.reduce_sum(sizes))
+    return Shard(size, tf.reduce_sum(sizes[: _index()]), tf.reduce_sum(sizes))
 
 
 def own_seed(state: tf.Tensor, sign: int = 1) -> tf.Tensor:
-    """The state int64 [2] of a keras.random.SeedGenerator for this replica; sign -1 gives back the common state."""
+    """Returns a keras.random.SeedGenerator's state int64 [2] for this replica; sign -1 gives back the common state."""
     if count() == 1:
         return state
-    stride = tf.cast(_number(), state.dtype) * (sign * _SEED_STRIDE)
+    stride = tf.cast(_index(), state.dtype) * (sign * _SEED_STRIDE)
     return state + tf.stack([stride, tf.zeros_like(stride)])
 
 
 class _Reduced(threading.local):
-    """Whether the optimizer now at work in this replica's thread is given gradients that are already sums."""
+    """Whether the optimizer that this replica's thread now applies has gradients that are already sums."""
 
     now = False
 
@@ -129,16 +130,18 @@ class _Reduced(threading.local):
 _reduced = _Reduced()
 
 
-def apply_gradients(optimizer, gradients: Sequence[tf.Tensor], variables) -> None:
+def apply_gradients(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable]
+) -> None:
     """Updates variables by gradients that are equal on all replicas, sums over them already.
 
     Keras's apply_gradients clips first and then sums over the replicas; after `total` it would sum once more. So
     its own sum is left out here, and clipping acts on the global gradient.
 
     Args:
-        optimizer: a Keras optimizer, built on the variables.
+        optimizer: built on the variables.
         gradients: one for every variable.
-        variables: Keras variables.
+        variables: what to update.
     """
     if count() > 1 and "_all_reduce_sum_gradients" not in vars(optimizer):
         sum_over_replicas = optimizer._all_reduce_sum_gradients

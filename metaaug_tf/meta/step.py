@@ -1,146 +1,186 @@
-"""The training step of method.md: virtual update, policy update when its turn has come, real update."""
+"""The training step of method.md on one batch: steps 2 to 5, with the policy's update where its turn has come."""
 
 import functools
-from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from metaaug_tf.augmentation.batch import KEYS
 from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta import replicas
-from metaaug_tf.meta.forward import Forward, training_forward
-from metaaug_tf.meta.gradient import MetaGradient, sample_weights
+from metaaug_tf.meta.forward import Forward, FunctionalTask, training_forward
+from metaaug_tf.meta.gradient import GradientMethod, MetaGradient
+from metaaug_tf.meta.health import PolicyHealth
+from metaaug_tf.meta.weights import Weighting, normalised_weights, policy_weights, raw_weights
+from metaaug_tf.policy.sampler import PairSampler
 
 
-class MetaStep(keras.Model):
-    """The part of MetaAugment (meta/model.py, which has the attributes used here) that is run for every batch."""
+class TrainingBatch(NamedTuple):
+    """One batch of the training dataset; step 1 of method.md, the draw, was made for it.
 
-    def train_step(self, data):
-        """One step of method.md: virtual update, policy update when its turn has come, real update.
+    Attributes:
+        images: [B, H, W, C], augmented.
+        pairs: int32 [B, 2], the operations drawn.
+        magnitudes: float32 [B, 2].
+        validation_images: [M, H, W, C].
+        validation_labels: whatever the loss takes, first axis M.
+        labels: whatever the loss takes, first axis B.
+        sample_weight: float [B] or None, factors on the losses that the user gave.
+    """
+
+    images: tf.Tensor
+    pairs: tf.Tensor
+    magnitudes: tf.Tensor
+    validation_images: tf.Tensor
+    validation_labels: tf.Tensor
+    labels: tf.Tensor
+    sample_weight: tf.Tensor | None
+
+    @classmethod
+    def from_data(cls, data: tuple[Any, ...]) -> "TrainingBatch":
+        """Unpacks (inputs, labels) or (inputs, labels, sample_weight), as fit gives it."""
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return cls(**{name: inputs[name] for name in KEYS}, labels=labels, sample_weight=sample_weight)
+
+    def embedding(self) -> tf.Tensor:
+        """Returns what the policy network sees of the transformations, float32 [B, 28]."""
+        return transformation_embedding(self.pairs, self.magnitudes)
+
+
+class StepResult(NamedTuple):
+    """What a step has to report.
+
+    Attributes:
+        loss: float scalar, sum_i p_i l_i(w) over the global batch, before the update.
+        losses: float [B], l_i(w) of this replica's images.
+        predictions: float [B, classes], of the same pass.
+    """
+
+    loss: tf.Tensor
+    losses: tf.Tensor
+    predictions: tf.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class MetaStep:
+    """A training step, given the networks and all that updates them.
+
+    Under a tf.distribute strategy its methods are run by every replica, on its shard of the batch.
+
+    Attributes:
+        task: the task network with its loss.
+        task_optimizer: built on the task network's trainable variables.
+        policy_network: (features [B, F], embedding [B, 28]) -> raw weights [B], or None: all images count the same.
+        policy_optimizer: built on the policy network's trainable variables.
+        sampler: takes in which pair got which raw weight.
+        health: takes in raw weights and meta-gradients.
+        method: how the meta-gradient is taken.
+        weighting: what becomes of the learned weights in the real update.
+        normalise_weights: whether they sum to 1 over the batch.
+        meta_every: the policy is updated in every meta_every-th step.
+        policy_warmup_steps: number of first steps without an update of the policy.
+        inner_learning_rate: alpha of the virtual update; None: the task optimizer's present rate.
+    """
+
+    task: FunctionalTask
+    task_optimizer: keras.optimizers.Optimizer
+    policy_network: keras.Model | None
+    policy_optimizer: keras.optimizers.Optimizer
+    sampler: PairSampler
+    health: PolicyHealth
+    method: GradientMethod
+    weighting: Weighting
+    normalise_weights: bool = True
+    meta_every: int = 1
+    policy_warmup_steps: int = 0
+    inner_learning_rate: float | None = None
+
+    @property
+    def all_alike(self) -> bool:
+        """Whether no step differs from another: each updates the policy, or there is none."""
+        return self.policy_network is None or (self.meta_every == 1 and self.policy_warmup_steps == 0)
+
+    def policy_turn(self) -> tf.Tensor:
+        """Returns 1 where the next step is to update the policy, else 0: int32 scalar."""
+        step = self.task_optimizer.iterations.value - self.policy_warmup_steps
+        return tf.cast((step >= 0) & tf.equal(step % self.meta_every, 0), tf.int32)
+
+    def take(self, batch: TrainingBatch, update_policy: bool) -> StepResult:
+        """Takes one step (method.md, steps 2 to 5).
+
+        Args:
+            batch: this replica's.
+            update_policy: whether steps 3 and 4 are taken too, where there is a policy.
 
         Raises:
-            UserError: not every step updates the policy and the step is one of several replicas'.
+            UserError: the policy is to be updated and there are no validation images.
         """
-        kinds = self._kinds_of_step()
-        if len(kinds) == 1:
-            return kinds[0](data)
-        if replicas.count() > 1:
-            raise UserError(
-                f"meta_every={self._meta_every}, policy_warmup_steps={self._policy_warmup_steps}: within strategy.run "
-                "a step can't branch, since replicas meet in it; call fit, or model.make_train_function() with an "
-                "iterator of the distributed dataset"
-            )
-        return tf.switch_case(self._turn(), [functools.partial(kind, data) for kind in kinds])
-
-    def _kinds_of_step(self) -> Sequence[Callable]:
-        """Steps without and with an update of the policy; only one where all are alike."""
-        every_step_alike = self.policy_network is None or (self._meta_every == 1 and not self._policy_warmup_steps)
-        return [functools.partial(self._step, update_policy=update) for update in (False, True)][every_step_alike:]
-
-    def _turn(self) -> tf.Tensor:
-        """1 where the next step is to update the policy, else 0: int32 scalar."""
-        step = self.optimizer.iterations.value - self._policy_warmup_steps
-        return tf.cast((step >= 0) & tf.equal(step % self._meta_every, 0), tf.int32)
-
-    def _step(self, data, update_policy: bool):
-        inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
-        forward = training_forward(self._task, inputs["images"], labels, example_weights)
+        forward = training_forward(self.task, batch.images, batch.labels, batch.sample_weight)
         if self.policy_network is None:
             weights = tf.ones_like(forward.losses) / tf.cast(forward.shard.total, forward.losses.dtype)
         else:
             if update_policy:
-                self._update_policy(forward, inputs)
-            weights = self._learned_weights(forward, inputs)
-        loss = tf.reduce_sum(weights * forward.losses)
-        *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
-        with keras.StatelessScope():  # builds the metrics where they are not yet, outside of what follows
-            self.compute_metrics(None, labels, forward.predictions, example_weights)
-        # Where a dataset of unknown length ends, or input fails, the step is run without a batch: then nothing may
-        # change, not even the counts and seeds, which do not depend on it.
-        with tf.control_dependencies([forward.losses]):
-            replicas.apply_gradients(self.optimizer, gradients, self.task.trainable_variables)
-            forward.keep_state()
-            self._loss_tracker.update_state(loss)
-            return self.compute_metrics(None, labels, forward.predictions, example_weights)
+                self._update_policy(self.policy_network, forward, batch)
+            weights = self._learned_weights(self.policy_network, forward, batch)
+        return self._update_task(forward, weights)
 
-    def policy_gradients(self, data, method) -> list[tf.Tensor]:
-        """The meta-gradient on one batch of the training dataset, by policy variable; changes nothing.
+    def policy_gradients(self, batch: TrainingBatch, method: GradientMethod) -> list[tf.Tensor]:
+        """Returns the meta-gradient on one batch, one tensor per policy variable; changes nothing.
 
         Args:
-            data: as train_step takes it.
-            method: a function of meta.gradient.METHODS.
+            batch: this replica's.
+            method: how it is taken, whatever the step's own way is.
         """
-        inputs, labels, example_weights = keras.utils.unpack_x_y_sample_weight(data)
-        forward = training_forward(self._task, inputs["images"], labels, example_weights)
-        return self._meta_gradient(forward, inputs, method).gradients
+        forward = training_forward(self.task, batch.images, batch.labels, batch.sample_weight)
+        return self._meta_gradient(self.policy_network, forward, batch, method).gradients
 
-    def _learned_weights(self, forward: Forward, inputs) -> tf.Tensor:
-        """The weights [B] of the present policy, which health metrics and sampler take note of."""
-        raw, pairs = forward.shard.gather([self._raw_weights(forward, inputs), inputs["pairs"]])
-        with tf.control_dependencies([forward.losses]):
-            self._health.observe_weights(raw)
+    def _meta_gradient(
+        self, policy: keras.Model, forward: Forward, batch: TrainingBatch, method: GradientMethod
+    ) -> MetaGradient:
+        """Takes step 3 of method.md and the gradient of step 4."""
+        if batch.validation_images.shape[0] == 0 and replicas.count() == 1:
+            raise UserError("the validation batch is empty; the policy learns from the loss on it")
+        weights = functools.partial(policy_weights, policy, forward, batch.embedding(), self.normalise_weights)
+        validation = (batch.validation_images, batch.validation_labels)
+        learning_rate = self.inner_learning_rate
+        if learning_rate is None:
+            learning_rate = self.task_optimizer.learning_rate
+        return method(forward, weights, policy.trainable_variables, validation, learning_rate)
+
+    def _update_policy(self, policy: keras.Model, forward: Forward, batch: TrainingBatch) -> None:
+        """Takes steps 3 and 4 of method.md."""
+        result = self._meta_gradient(policy, forward, batch, self.method)
+        with _after(forward):
+            replicas.apply_gradients(self.policy_optimizer, result.gradients, policy.trainable_variables)
+            self.health.observe_gradient(result.validation_loss, result.gradients)
+
+    def _learned_weights(self, policy: keras.Model, forward: Forward, batch: TrainingBatch) -> tf.Tensor:
+        """Returns the weights [B] of the present policy, and shows the raw ones to sampler and health."""
+        raw, pairs = forward.shard.gather([raw_weights(policy, forward, batch.embedding()), batch.pairs])
+        with _after(forward):
+            self.health.observe_weights(raw)
             self.sampler.observe(pairs, raw)
-        weights = self._weighting(sample_weights(raw, self._normalise), self.optimizer.iterations.value)
+        weights = self.weighting(normalised_weights(raw, self.normalise_weights), self.task_optimizer.iterations.value)
         return forward.shard.own(weights)
 
-    def _raw_weights(self, forward: Forward, inputs) -> tf.Tensor:
-        embedding = transformation_embedding(inputs["pairs"], inputs["magnitudes"])
-        return tf.cast(self.policy_network(forward.features, embedding), forward.losses.dtype)
-
-    def _update_policy(self, forward: Forward, inputs) -> None:
-        result = self._meta_gradient(forward, inputs, self._method)
-        with tf.control_dependencies([forward.losses]):
-            replicas.apply_gradients(self.policy_optimizer, result.gradients, self.policy_network.trainable_variables)
-            self._health.observe_gradient(result.validation_loss, result.gradients)
-
-    def _meta_gradient(self, forward: Forward, inputs, method) -> MetaGradient:
-        validation = (inputs["validation_images"], inputs["validation_labels"])
-        if validation[0].shape[0] == 0 and replicas.count() == 1:
-            raise UserError("the validation batch is empty; the policy learns from the loss on it")
-        learning_rate = self.optimizer.learning_rate if self._inner_learning_rate is None else self._inner_learning_rate
-
-        def weights():
-            (raw,) = forward.shard.gather([self._raw_weights(forward, inputs)])
-            return forward.shard.own(sample_weights(raw, self._normalise))
-
-        return method(forward, weights, self.policy_network.trainable_variables, validation, learning_rate)
+    def _update_task(self, forward: Forward, weights: tf.Tensor) -> StepResult:
+        """Takes step 5 of method.md with this replica's weights [B]."""
+        loss = tf.reduce_sum(weights * forward.losses)
+        *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
+        with _after(forward):
+            replicas.apply_gradients(self.task_optimizer, gradients, self.task.network.trainable_variables)
+            forward.keep_state()
+        return StepResult(loss, forward.losses, forward.predictions)
 
 
-_SHUFFLE_SEED = 7
+def _after(forward: Forward) -> AbstractContextManager[None]:
+    """Returns a context in which nothing changes before the pass was made.
 
-
-def learned(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """The method: each sample has its own weight."""
-    del step
-    return weights
-
-
-def equal(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Every sample has the mean weight; the policy then acts through the sampler alone."""
-    del step
-    return tf.fill(tf.shape(weights), tf.reduce_mean(weights))
-
-
-def shuffled(weights: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Each sample has the weight of another one: the same distribution of weights, without what was learned."""
-    keys = tf.random.stateless_uniform(tf.shape(weights), tf.stack([_SHUFFLE_SEED, tf.cast(step, tf.int32)]))
-    return tf.gather(weights, tf.argsort(keys))
-
-
-WEIGHTINGS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "learned": learned,
-    "equal": equal,
-    "shuffled": shuffled,
-}
-
-
-def find_weighting(name: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The function (weights [B], step scalar int) -> weights [B] of that name.
-
-    Raises:
-        UserError: there is none.
+    Where a dataset of unknown length ends, or input fails, the step is run without a batch: then nothing may change,
+    not even the counts and seeds, which do not depend on it.
     """
-    if name not in WEIGHTINGS:
-        raise UserError(f"unknown weighting {name!r}; there are: {', '.join(WEIGHTINGS)}")
-    return WEIGHTINGS[name]
+    return tf.control_dependencies([forward.losses])

@@ -1,6 +1,7 @@
-"""The policy network: how much an augmented image's loss is to count."""
+"""The policy network: how much the loss of an augmented image counts."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,10 +10,10 @@ from keras import layers, ops
 from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops.table import OPERATIONS
-from metaaug_tf.policy.sampler import starting_table
+from metaaug_tf.policy.choices import HEADS
+from metaaug_tf.policy.sampler import initial_probabilities
 
-HEADS = ("contrast", "additive")
-# The magnitude at which every pair of operations stands in the reference of the contrast head: the middle.
+# The magnitude of every pair of operations in the reference of the contrast head: the middle.
 _REFERENCE_MAGNITUDE = 5.0
 
 
@@ -23,9 +24,9 @@ class PolicyNetwork(keras.Model):
     Both inputs pass a Dense layer with ReLU; s and t are the results. The heads:
 
     - `additive`, as the method describes it: sigmoid(a s + b t + c). Sample and transformation do not interact.
-    - `contrast`, the default and this project's choice: sigmoid(a (s * t') + b t'), where t' is t less its mean
-      over all 196 pairs of operations as the sampler draws them at the start, and s is taken of features that
-      LayerNorm has scaled. The product lets a transformation be good for one image and bad for another. Without
+    - `contrast`, the default and this project's choice: sigmoid(a (s * t') + b t'), where t' is t minus its mean
+      over all 196 pairs of operations as the sampler first draws them, and s is taken of features that LayerNorm has
+      scaled. The product lets a transformation be good for one image and bad for another. Without
       t' the network would also learn which images to prefer whatever is done to them; one step's gain is linear
       in the weights, so that preference grows until a few kinds of images hold all the weight. With t' the mean
       logit over all pairs is 0 for every image: the policy compares what may be done to an image, and its level
@@ -34,7 +35,9 @@ class PolicyNetwork(keras.Model):
     Everything is float32 unless another dtype is given, whatever the global dtype policy.
     """
 
-    def __init__(self, hidden_units: int = 100, head: str = "contrast", identity_odds: float = 1.0, **kwargs):
+    def __init__(
+        self, hidden_units: int = 100, head: str = "contrast", identity_odds: float = 1.0, **kwargs: Any
+    ) -> None:
         """Creates the network; its input widths are found at the first call.
 
         Args:
@@ -47,7 +50,7 @@ class PolicyNetwork(keras.Model):
             UserError: unknown head, or identity_odds out of its range.
         """
         if head not in HEADS:
-            raise UserError(f"unknown policy head {head!r}; there are: {', '.join(HEADS)}")
+            raise UserError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("name", "policy")
         super().__init__(**kwargs)
@@ -59,11 +62,14 @@ class PolicyNetwork(keras.Model):
         self.transformation_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="transformation")
         self.output_layer = layers.Dense(1, activation="sigmoid", use_bias=not contrast, dtype=dtype, name="weight")
         self._reference = _all_pairs()
-        # Factors whose mean is 1 make a plain mean a weighted one; exactly 1 where all pairs are alike.
-        factors = starting_table(identity_odds).reshape(-1, 1)
-        self._reference_factors = (factors / factors.max() / np.mean(factors / factors.max())).astype(np.float32)
+        # Factors whose mean is 1 make a plain mean one that is weighted by the initial distribution.
+        probabilities = initial_probabilities(identity_odds).reshape(-1, 1)
+        # Divided by the largest first, equal probabilities are exactly 1 and so is their mean, whatever 1/196 and the
+        # sum of 196 of them are rounded to: the uniform case is then the plain mean, to the bit.
+        ratios = probabilities / probabilities.max()
+        self._reference_factors = (ratios / np.mean(ratios)).astype(np.float32)
 
-    def build(self, features_shape, embedding_shape):
+    def build(self, features_shape: tuple[int | None, ...], embedding_shape: tuple[int | None, ...]) -> None:
         """Creates the variables for features [B, F] and embedding [B, 28]."""
         if self.normalisation is not None:
             self.normalisation.build(features_shape)
@@ -71,8 +77,8 @@ class PolicyNetwork(keras.Model):
         self.transformation_branch.build(embedding_shape)
         self.output_layer.build((None, 2 * self.hidden_units))
 
-    def call(self, features, embedding):
-        """Weights [B] in (0, 1) for features [B, F] and transformation embeddings [B, 28]."""
+    def call(self, features: Any, embedding: Any) -> Any:
+        """Returns weights [B] in (0, 1) for features [B, F] and transformation embeddings [B, 28]."""
         features = ops.cast(features, self.compute_dtype)
         transformation = self.transformation_branch(ops.cast(embedding, self.compute_dtype))
         if self.normalisation is None:
@@ -84,14 +90,14 @@ class PolicyNetwork(keras.Model):
             joined = [sample * transformation, transformation]
         return self.output_layer(ops.concatenate(joined, axis=-1))[:, 0]
 
-    def get_config(self):
-        """Settings from which the network can be made again."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the settings from which the network can be made again."""
         own = {"hidden_units": self.hidden_units, "head": self.head, "identity_odds": self.identity_odds}
         return {**super().get_config(), **own}
 
 
-def weigh(network: PolicyNetwork, features_of: Callable, images, pairs, magnitudes):
-    """What the network makes of augmented images (method.md, step 2, 2).
+def weigh(network: keras.Model, features_of: Callable, images: Any, pairs: Any, magnitudes: Any) -> Any:
+    """Returns the raw weights of augmented images (method.md, step 2).
 
     Args:
         network: the policy network.
@@ -107,7 +113,7 @@ def weigh(network: PolicyNetwork, features_of: Callable, images, pairs, magnitud
 
 
 def _all_pairs() -> np.ndarray:
-    """Embeddings float32 [196, 28] of all pairs of operations at the reference magnitude."""
+    """Returns embeddings float32 [196, 28] of all pairs of operations at the reference magnitude."""
     count = len(OPERATIONS)
     pairs = np.stack(np.meshgrid(np.arange(count), np.arange(count), indexing="ij"), axis=-1).reshape(-1, 2)
     magnitudes = np.full(pairs.shape, _REFERENCE_MAGNITUDE, np.float32)

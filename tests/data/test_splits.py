@@ -155,3 +155,9 @@ def test_errors_name_the_class_and_the_counts():
         per_class_counts(np.array([0, 1]), 1, "abc", "training")
     with pytest.raises(UserError, match=r"'b' has too few .* 1 there, at least 2"):
         stratified_counts(np.array([0, 0, 0, 1]), 2, "ab", "testing")
+
+
+def test_steps_of_the_cutting_with_one_seed_choose_apart():
+    labels = np.zeros(40, int)
+    chosen = [partition(labels, np.array([20]), seed=5, step=step)[0].tolist() for step in range(4)]
+    assert len({tuple(part) for part in chosen}) == 4

@@ -10,7 +10,8 @@ from data_settings import SETTINGS
 import metaaug_tf as ma
 from metaaug_tf.data.sources import glyphs, load_dataset
 from metaaug_tf.data.splits import replace_labels
-from metaaug_tf.meta.step import WEIGHTINGS
+from metaaug_tf.meta.choices import WEIGHTINGS
+from metaaug_tf.meta.weights import find_weighting
 
 SMALL = SETTINGS | {"train_per_class": 4, "validation_per_class": 1, "test_per_class": 2}
 
@@ -47,8 +48,8 @@ def test_label_noise_replaces_that_share_by_wrong_labels():
 def test_weightings(jit_compile):
     weights = tf.constant([0.1, 0.2, 0.3, 0.4])
     results = {
-        name: [tf.function(function, jit_compile=jit_compile)(weights, step).numpy() for step in range(8)]
-        for name, function in WEIGHTINGS.items()
+        name: [tf.function(find_weighting(name), jit_compile=jit_compile)(weights, step).numpy() for step in range(8)]
+        for name in WEIGHTINGS
     }
     np.testing.assert_array_equal(results["learned"][0], weights)
     np.testing.assert_allclose(results["equal"][3], 0.25, rtol=1e-6)

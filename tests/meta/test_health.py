@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import metaaug_tf as ma
 from metaaug_tf.callbacks.health_guard import HealthGuard
-from metaaug_tf.meta.health import Extreme, effective_share
+from metaaug_tf.meta.health import Extreme, effective_sample_fraction
 
 
 def test_training_stops_at_the_step_that_is_not_finite():
@@ -54,7 +54,7 @@ def test_extremes_over_batches_by_hand():
     assert float(smallest.result()) == np.inf
 
 
-def test_effective_share_by_hand():
-    assert float(effective_share(tf.constant([0.5, 0.5, 0.5, 0.5]))) == pytest.approx(1)
-    assert float(effective_share(tf.constant([1.0, 0.0, 0.0, 0.0]))) == pytest.approx(0.25)
-    assert float(effective_share(tf.constant([3.0, 1.0]))) == pytest.approx(16 / 20)
+def test_effective_sample_fraction_by_hand():
+    assert float(effective_sample_fraction(tf.constant([0.5, 0.5, 0.5, 0.5]))) == pytest.approx(1)
+    assert float(effective_sample_fraction(tf.constant([1.0, 0.0, 0.0, 0.0]))) == pytest.approx(0.25)
+    assert float(effective_sample_fraction(tf.constant([3.0, 1.0]))) == pytest.approx(16 / 20)

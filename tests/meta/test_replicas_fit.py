@@ -7,7 +7,7 @@ import tensorflow as tf
 from replica_results import assert_same, run_script
 
 import metaaug_tf as ma
-from metaaug_tf.meta.checks import refuse_hidden_branches
+from metaaug_tf.meta.checks import check_works_on_replicas
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -44,13 +44,13 @@ def test_what_was_made_outside_of_the_scope_is_refused():
     task, optimizer = helpers.tiny_task(), keras.optimizers.SGD(0.1)
     optimizer.build(task.trainable_variables)
     model = within(strategy, lambda: ma.MetaAugment(task))
-    with pytest.raises(ma.UserError, match=r"the task model was made in another .* strategy.scope"):
+    with pytest.raises(ma.UserError, match=r"the task model was created in another .* strategy.scope"):
         model.compile("sgd", loss=LOSS)
     model = within(strategy, lambda: ma.MetaAugment(helpers.tiny_task()))
-    with pytest.raises(ma.UserError, match="the policy's optimizer was made in another"):
+    with pytest.raises(ma.UserError, match="the policy's optimizer was created in another"):
         model.compile("sgd", policy_optimizer=keras.optimizers.SGD(0.1), loss=LOSS)
     model = ma.MetaAugment(within(strategy, helpers.tiny_task))
-    with pytest.raises(ma.UserError, match="the task model was made in another"):
+    with pytest.raises(ma.UserError, match="the task model was created in another"):
         model.compile("sgd", loss=LOSS)
 
 
@@ -58,7 +58,7 @@ def test_optimizers_that_do_not_work_on_several_replicas_are_refused():
     for setting in ({"gradient_accumulation_steps": 2}, {"use_ema": True, "ema_overwrite_frequency": 10}):
         optimizer = keras.optimizers.SGD(0.1, **setting)
         with pytest.raises(ma.UserError, match=list(setting)[-1]):
-            refuse_hidden_branches(keras.optimizers.SGD(0.1), optimizer)
+            check_works_on_replicas(keras.optimizers.SGD(0.1), optimizer)
 
 
 def test_a_loss_scale_optimizer_is_refused():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import metaaug_tf as ma
-from metaaug_tf.meta.gradient import METHODS
+from metaaug_tf.meta.gradient import last_block
 
 TRAIN, JUDGES = helpers.random_examples(24, 0), helpers.random_examples(8, 1)
 
@@ -37,7 +37,8 @@ def test_training_goes_on_from_the_file_as_if_never_saved(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(JUDGES.images, verbose=0), model.predict(JUDGES.images, verbose=0))
     assert loaded.name == "birds" and loaded.sampler.history_epochs == 2 and loaded.sampler.epsilon == 0.3
-    assert loaded.policy_network.head == "additive" and loaded._method is METHODS["last_block"]
+    assert loaded.policy_network.head == "additive" and loaded.meta_step.method is last_block
+    assert loaded.compile_settings == model.compile_settings
     for both in (model, loaded):
         train(both, 2)
     for group in (lambda m: m.variables, lambda m: m.optimizer.variables, lambda m: m.policy_optimizer.variables):
@@ -46,13 +47,13 @@ def test_training_goes_on_from_the_file_as_if_never_saved(tmp_path):
     assert int(loaded.policy_optimizer.iterations.numpy()) == 6  # every second of 12 steps
 
 
-@pytest.mark.parametrize("policy_network", [None, "default"])
-def test_a_model_that_is_not_compiled_comes_back_with_its_layer_of_features(tmp_path, policy_network):
+@pytest.mark.parametrize("policy", [{"policy_network": None}, {}], ids=["no policy", "default"])
+def test_a_model_that_is_not_compiled_comes_back_with_its_layer_of_features(tmp_path, policy):
     task = helpers.tiny_task()
-    model = ma.MetaAugment(task, policy_network, feature_layer=task.layers[2].name)
+    model = ma.MetaAugment(task, **policy, feature_layer=task.layers[2].name)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert not loaded.compiled and (loaded.policy_network is None) == (policy_network is None)
+    assert not loaded.compiled and (loaded.policy_network is None) == bool(policy)
     assert loaded.feature_width == model.feature_width == 4
     np.testing.assert_array_equal(loaded.features(JUDGES.images), model.features(JUDGES.images))
 

@@ -234,8 +234,8 @@ def test_any_optimizer(optimizer):
     [
         ({"loss": lambda labels, logits: tf.reduce_mean(cross_entropy(labels, logits))}, "one number for the whole"),
         ({"meta_gradient": "forward"}, "exact, finite_difference, last_block"),
-        ({"meta_every": 0}, "at least 1, not 0"),
-        ({"policy_warmup_steps": -1}, "at least 0, not -1"),
+        ({"meta_every": 0}, "at least 1, got 0"),
+        ({"policy_warmup_steps": -1}, "at least 0, got -1"),
     ],
 )
 def test_compile_refuses(changes, message):

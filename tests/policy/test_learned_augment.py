@@ -141,7 +141,7 @@ BAD_FOLDERS = [
     ("sampler.json", {"operations": list(ma.OPERATIONS[::-1])}, "in this order"),
     ("sampler.json", {"probabilities": [[1.0]]}, "14 x 14"),
     ("policy.json", {"feature_width": 7}, "can't be read as the network"),
-    ("policy.json", {"head": "best"}, "unknown policy head"),
+    ("policy.json", {"head": "best"}, "head must be one of contrast, additive, got 'best'"),
     ("policy.json", {"identity_odds": 0}, "identity_odds must be from 0.01 to 100"),
 ]
 

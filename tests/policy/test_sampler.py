@@ -6,7 +6,7 @@ import tensorflow as tf
 from helpers import tiny_task
 
 import metaaug_tf as ma
-from metaaug_tf.policy.sampler import pair_probabilities, starting_table
+from metaaug_tf.policy.sampler import initial_probabilities, pair_probabilities
 
 
 def test_probabilities_by_hand():
@@ -51,16 +51,16 @@ def test_an_epoch_without_the_pair_counts_as_unseen_again():
 
 
 def test_identity_at_the_start_by_hand():
-    table = starting_table(identity_odds=13)
+    table = initial_probabilities(identity_odds=13)
     np.testing.assert_allclose(table[-1, -1], 1 / 4)
     np.testing.assert_allclose(table[-1, :-1], 1 / 2 / 26)
     np.testing.assert_allclose(table[:-1, :-1], 1 / 26**2)
-    assert (starting_table() == 1 / 196).all()
+    assert (initial_probabilities() == 1 / 196).all()
 
 
 def test_mean_weights_act_on_the_start_as_factors():
     sampler = ma.PairSampler(history_epochs=1, epsilon=0.1, identity_odds=13)
-    start = starting_table(13)
+    start = initial_probabilities(13)
     np.testing.assert_allclose(sampler.probabilities.numpy(), start, rtol=1e-6)
     observe(sampler, (13, 13), [0.2])
     sampler.end_epoch()
@@ -68,7 +68,7 @@ def test_mean_weights_act_on_the_start_as_factors():
     np.testing.assert_allclose(sampler.probabilities.numpy()[13, 13], 0.9 * 0.2 / 4 / rest + 0.1 / 4, rtol=1e-6)
     np.testing.assert_allclose(sampler.probabilities.numpy()[0, 13], (0.9 / rest + 0.1) / 52, rtol=1e-6)
     copy = ma.PairSampler.from_config(sampler.get_config())
-    np.testing.assert_array_equal(copy.start, start)
+    np.testing.assert_array_equal(copy.initial, start)
 
 
 def test_the_default_policy_network_knows_the_samplers_start():

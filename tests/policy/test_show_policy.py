@@ -4,7 +4,7 @@ import numpy as np
 
 from metaaug_tf.ops import OPERATIONS
 from metaaug_tf.policy.folder import write_policy, write_sampler
-from metaaug_tf.policy.sampler import starting_table
+from metaaug_tf.policy.sampler import initial_probabilities
 from metaaug_tf.policy.show import policy_text
 
 ROTATE, SOLARIZE = OPERATIONS.index("Rotate"), OPERATIONS.index("Solarize")
@@ -36,7 +36,7 @@ def test_operations_pairs_and_table_are_printed_relative_to_the_start(tmp_path):
 
 
 def test_a_start_that_is_not_uniform_counts_as_one(tmp_path):
-    start = starting_table(identity_odds=13)
+    start = initial_probabilities(identity_odds=13)
     write_sampler(tmp_path, start, 0)
     table = start.copy()
     table[ROTATE] /= 2

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import metaaug_tf as ma
+from metaaug_tf.tasks.features import with_features
 
 RATE = 0.3
 
@@ -48,7 +49,7 @@ def setup(batch_norm=False, dropout=0.0, softmax=False, one_hot=False):
 
 def procedure(task, policy, batch, validation, losses, normalise):
     """Validation loss after the virtual update, as a plain function of the policy's present variables."""
-    model = ma.MetaAugment(task, policy_network=None)._task.model
+    model = with_features(task)
     w = [tf.identity(v.value) for v in model.trainable_variables]
     state = [tf.identity(v.value) for v in model.non_trainable_variables]
     with tf.GradientTape() as tape:

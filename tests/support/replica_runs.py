@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import metaaug_tf as ma
-from metaaug_tf.meta.gradient import METHODS
+from metaaug_tf.meta.choices import METHODS
 from metaaug_tf.tasks.batch_norm import synchronise_batch_norm
 
 SGD = keras.optimizers.SGD
@@ -108,7 +108,7 @@ def take_step(model, batch):
     before = {name: variable.numpy() for name, variable in variables_of(model).items()}
     results = {}
     if model.policy_network is not None:
-        gradients = strategy.run(model.policy_gradients, args=(distributed, model._method))
+        gradients = strategy.run(model.policy_gradients, args=(distributed, model.meta_step.method))
         for i, gradient in enumerate(gradients):
             results[f"policy_gradient/{i}"] = strategy.experimental_local_results(gradient)[0].numpy()
     logs = strategy.run(model.train_step, args=(distributed,))
@@ -124,14 +124,13 @@ def take_step(model, batch):
 
 
 def run(name, replicas):
-    model, batch = make_model(CASES[name], replicas), make_batch(CASES[name])
+    case, batch = CASES[name], make_batch(CASES[name])
     if name != "methods":
-        return {name: take_step(model, batch)}
-    results = {}
-    for method, function in METHODS.items():
-        model._method = function
-        results[method] = take_step(model, batch)
-    return results
+        return {name: take_step(make_model(case, replicas), batch)}
+    return {
+        method: take_step(make_model(case | {"compile": {"meta_gradient": method}}, replicas), batch)
+        for method in METHODS
+    }
 
 
 def main(path, names):
