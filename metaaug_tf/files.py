@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -106,6 +107,20 @@ def _bring_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def dispensable(path: Path, follows: str) -> Iterator[None]:
+    """Warns where a file that training can do without can't be written; training continues.
+
+    Args:
+        path: the file, for the warning.
+        follows: what becomes of its content, for the warning, e.g. "its row follows with the next".
+    """
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"{path} can't be written: {error.strerror or error}; {follows}", stacklevel=3)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 TensorFlow is imported only after the flags are parsed and the config is checked.
 """
 
+import contextlib
 import shlex
 import signal
 import sys
@@ -15,7 +16,7 @@ from ml_collections import config_flags
 from metaaug_tf.augmentation.policies import POLICIES
 from metaaug_tf.config import DISTRIBUTIONS, Config, check_config, config_for, settings_table
 from metaaug_tf.errors import UserError, WorkerLost
-from metaaug_tf.quiet import quiet_stderr
+from metaaug_tf.quiet import dispensable_output, drop_unwritten_output, open_missing_output, quiet_stderr
 from metaaug_tf.signals import Stopped
 
 MODES = ("train", "evaluate", "export", "report")
@@ -110,7 +111,7 @@ def parse() -> None:
         define_flags(dataset)
         if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
             print(help_text())
-            sys.exit(0)
+            raise SystemExit(0)
         rest = FLAGS(sys.argv)
     except flags.Error as error:
         raise UserError(f"{error}\nPass --help to see the flags.") from error
@@ -154,6 +155,8 @@ def run() -> None:
     if FLAGS.distribution != "none" and (FLAGS.mode != "train" or FLAGS.check_data or FLAGS.show_policy):
         raise UserError(f"--distribution={FLAGS.distribution} is for training; leave it out here")
     dataset = config.data.dataset
+    for name in ("workdir", "data_dir", "fork", "show_policy"):
+        _check_path(name, FLAGS[name].value)
     workdir = Path(FLAGS.workdir or f"runs/{dataset}-{config.augmentation.policy}-{config.run.seed}")
     with quiet_stderr():
         import tensorflow as tf
@@ -174,7 +177,8 @@ def run() -> None:
     elif FLAGS.mode == "train":
         workers = distribution.start(FLAGS.distribution, FLAGS.devices, config.flat)
         signal.signal(signal.SIGTERM, _stop)  # TensorFlow has put its own handler in its place
-        train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None, workers, _command())
+        with dispensable_output():
+            train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None, workers, _command())
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)
     elif FLAGS.mode == "export":
@@ -183,25 +187,46 @@ def run() -> None:
         commands.evaluate(workdir, FLAGS.data_dir)
 
 
+def _check_path(flag: str, path: str | None) -> None:
+    """Rejects paths that TensorFlow and JSON can't hold.
+
+    Raises:
+        UserError: the path is not UTF-8.
+    """
+    if path is not None and any("\ud800" <= character <= "\udfff" for character in path):
+        raise UserError(f"--{flag} must be a path in UTF-8, got {path!a}; rename it or choose another")
+
+
 def main() -> int:
     """Runs the command line; returns the exit code.
 
     0, 2 for bad input, 75 where another worker has died, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    open_missing_output()
     signal.signal(signal.SIGTERM, _stop)
     try:
         parse()
         run()
+        sys.stdout.flush()  # here, where a figure that could not be printed is still an error
     except (UserError, OSError) as error:
-        print(f"metaaug_tf: {error}", file=sys.stderr)
+        _say(f"metaaug_tf: {error}")
+        return USAGE_ERROR
+    except MemoryError:
+        _say("metaaug_tf: there is not enough memory; choose a smaller --config.image_size or --config.batch_size")
         return USAGE_ERROR
     except WorkerLost as error:
-        print(f"metaaug_tf: {error}", file=sys.stderr)
+        _say(f"metaaug_tf: {error}")
         return WORKER_LOST
     except (Stopped, KeyboardInterrupt) as stopped:
-        print(f"\nmetaaug_tf: stopped; to resume:\n{_command()}", file=sys.stderr)
+        _say(f"\nmetaaug_tf: stopped; to resume:\n{_command()}")
         return stopped.exit_code if isinstance(stopped, Stopped) else 128 + signal.SIGINT
     return 0
+
+
+def _say(message: str) -> None:
+    """Prints a last message, where somebody is still there to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _command() -> str:
@@ -215,4 +240,6 @@ def _stop(number: int, _) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    drop_unwritten_output()
+    sys.exit(exit_code)

@@ -57,6 +57,7 @@ class RunFolder:
         self.task_export = self.export / "task"
         self.policy_export = self.export / "policy"
         self.augment_export = self.export / "augment"
+        self._place: tuple[int, int] | None = None  # of the folder that was opened
 
     def runtime_export(self, kind: str) -> Path:
         """Returns the folder of the classifier as exported to the runtime `kind`: onnx or litert."""
@@ -101,7 +102,20 @@ class RunFolder:
                 self.check_for(config)
                 if not self.config.exists():
                     write_json(self.config, config)
+                self._place = _place_of(self.path)
                 yield
+
+    def check_still_there(self) -> None:
+        """Stops a run whose folder was moved or removed: what it writes would make a new one, without its config.
+
+        Raises:
+            UserError: another folder, or none, is there now than when it was opened.
+        """
+        if self._place is not None and _place_of(self.path) != self._place:
+            raise UserError(
+                f"the workdir {self.path} was moved or removed while it was in use; put it back, and the same command "
+                "resumes from its newest checkpoint"
+            )
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -143,6 +157,15 @@ class RunFolder:
         if not isinstance(config, dict):
             raise UserError(f"{self.config} can't be read: it is not a JSON object")
         return with_settings_of_before(config)
+
+
+def _place_of(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a folder, which stay its own when it is moved; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -187,8 +210,11 @@ def locked(folder: Path) -> Iterator[None]:
         UserError: another process holds it, or its file can't be written.
     """
     try:
-        descriptor = os.open(RunFolder(folder).lock, os.O_RDWR | os.O_CREAT, 0o644)
+        # A link would be followed to somebody's file, which is then emptied.
+        descriptor = os.open(RunFolder(folder).lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{RunFolder(folder).lock} must be a file, got a link; remove it") from error
         raise UserError(f"the workdir {folder} is not writable: {error.strerror}; choose another --workdir") from error
     try:
         _take(descriptor, folder)
@@ -207,7 +233,7 @@ def check_free(folder: Path) -> None:
     """
     lock = RunFolder(folder).lock
     if lock.is_file():
-        descriptor = os.open(lock, os.O_RDONLY)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
         try:
             _take(descriptor, folder)
         finally:

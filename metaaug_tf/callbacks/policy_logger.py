@@ -15,13 +15,14 @@ from matplotlib.figure import Figure
 
 from metaaug_tf.augmentation.augment import augment
 from metaaug_tf.data.examples import Examples
-from metaaug_tf.files import write_text
+from metaaug_tf.files import dispensable, write_text
 from metaaug_tf.meta.health import HEALTH_METRICS
 from metaaug_tf.ops import OPERATIONS
 from metaaug_tf.policy.network import weigh
 from metaaug_tf.policy.table import relative, relative_frequencies
 from metaaug_tf.report.drawing import INK, PAPER, ratio_limit
 from metaaug_tf.report.maps import table_figure
+from metaaug_tf.run_folder import file_errors_as_os_errors
 from metaaug_tf.settings import Augmentation
 
 CSV_FILE = "policy.csv"
@@ -83,7 +84,11 @@ class PolicyLogger(keras.callbacks.Callback):
         table, initial = self.model.sampler.probabilities.numpy(), self.model.sampler.initial
         scalars = {name: float((logs or {})[name]) for name in HEALTH_METRICS if name in (logs or {})}
         drawn = dict(zip(OPERATIONS, relative_frequencies(table, initial), strict=True))
-        with self._writer.as_default(step=epoch):
+        with (
+            dispensable(self._log_dir, f"epoch {epoch + 1} is missing there"),
+            file_errors_as_os_errors(),
+            self._writer.as_default(step=epoch),
+        ):
             for name, value in drawn.items():
                 tf.summary.scalar(f"policy/drawn/{name}", value)
             for name, value in scalars.items():
@@ -91,12 +96,14 @@ class PolicyLogger(keras.callbacks.Callback):
             tf.summary.image("policy/table", table_pixels(relative(table, initial))[None])
             if self._images is not None and self.model.policy_network is not None:
                 tf.summary.image("policy/samples", sample_pixels(*self.weighted_samples())[None])
-        self._writer.flush()
-        _write_row(self._log_dir / CSV_FILE, {"epoch": epoch, **drawn, **scalars})
+            self._writer.flush()
+        with dispensable(self._log_dir / CSV_FILE, f"the row of epoch {epoch + 1} is lost"):
+            _write_row(self._log_dir / CSV_FILE, {"epoch": epoch, **drawn, **scalars})
 
     def on_train_end(self, logs=None):
         """Closes the event file."""
-        self._writer.close()
+        with dispensable(self._log_dir, "its last events are lost"), file_errors_as_os_errors():
+            self._writer.close()
 
     def weighted_samples(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """The first examples as the next epoch draws them, most trusted first.

@@ -3,13 +3,15 @@
 import json
 import math
 import time
-import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from metaaug_tf.files import write_text
+from metaaug_tf.files import dispensable, write_text
 from metaaug_tf.policy.folder import write_sampler
+from metaaug_tf.run_folder import file_errors_as_os_errors
 
 
 class MetricsLog(keras.callbacks.Callback):
@@ -69,13 +71,8 @@ class MetricsLog(keras.callbacks.Callback):
         }
         self._rows.append(row)
         self._spent = dict.fromkeys(self._spent, 0.0)
-        try:
+        with dispensable(self._path, f"the row of epoch {epoch + 1} follows with the next"):
             self._write()
-        except OSError as error:
-            warnings.warn(
-                f"{self._path} can't be written: {error.strerror}; the row of epoch {epoch + 1} follows with the next",
-                stacklevel=2,
-            )
 
     def on_train_end(self, logs=None):
         """Writes the rows that may not have been written yet."""
@@ -102,8 +99,34 @@ def finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+class TensorBoardLog(keras.callbacks.TensorBoard):
+    """Keras's TensorBoard callback, except that a disk that is full or gone ends its log and not the training."""
+
+    def _write(self, method: Callable, *arguments: Any) -> None:
+        with dispensable(Path(self.log_dir), "what TensorBoard would show of it is lost"), file_errors_as_os_errors():
+            method(*arguments)
+
+    def on_train_begin(self, logs=None):
+        """As Keras's."""
+        self._write(super().on_train_begin, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """As Keras's."""
+        self._write(super().on_epoch_end, epoch, logs)
+
+    def on_test_end(self, logs=None):
+        """As Keras's."""
+        self._write(super().on_test_end, logs)
+
+    def on_train_end(self, logs=None):
+        """As Keras's."""
+        self._write(super().on_train_end, logs)
+
+
 class SamplerLog(keras.callbacks.Callback):
     """Writes sampler.json when training starts and after each epoch.
+
+    Where that fails the table of the next epoch is written; only the history lacks one.
 
     Example:
         model.fit(dataset, epochs=30, callbacks=[SamplerLog(Path("runs/x/policy"))])
@@ -120,7 +143,8 @@ class SamplerLog(keras.callbacks.Callback):
 
     def _write(self) -> None:
         sampler = self.model.sampler
-        write_sampler(self._folder, sampler.probabilities.numpy(), int(sampler.epoch.numpy()))
+        with dispensable(self._folder, "the sampler's table follows after the next epoch"):
+            write_sampler(self._folder, sampler.probabilities.numpy(), int(sampler.epoch.numpy()))
 
     def on_train_begin(self, logs=None):
         """Writes the table that the first epoch draws from."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from metaaug_tf.checkpoints.callback_state import capture_callbacks, restore_callbacks
+from metaaug_tf.checkpoints.environment import environment, environment_difference
 from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
 from metaaug_tf.checkpoints.model_state import capture_variables, networks_are_finite, restore_variables
 from metaaug_tf.errors import UserError
@@ -103,6 +104,12 @@ class Checkpoints(keras.callbacks.Callback):
                 f"device(s); this run has {now}, and the epoch's metrics are kept per device. Resume on {before}, or "
                 "with --fork=NEWDIR from that epoch's beginning."
             )
+        if difference := environment_difference(checkpoint.metadata.get("environment"), environment()):
+            warnings.warn(
+                f"resuming in another environment ({difference}): the last digits of what follows may differ from an "
+                "uninterrupted run's",
+                stacklevel=2,
+            )
         return checkpoint
 
     def save(self) -> None:
@@ -125,6 +132,7 @@ class Checkpoints(keras.callbacks.Callback):
             "stopped_early": self.model.stop_training,
             "callbacks": callbacks,
             "replicas": self._workers.replicas,
+            "environment": environment(),
         }
         checkpoint = Checkpoint(self.position, {**variables, **arrays}, metadata)
         try:

@@ -196,5 +196,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         # Arrays are stored as they are, not compressed, so they take no more memory than the file has bytes.
         tensors = read_arrays(folder / TENSORS_FILE, (folder / TENSORS_FILE).stat().st_size)
         return Checkpoint(position, tensors, metadata)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        if error.errno in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+            raise _Damaged(f"{type(error).__name__}: {error}") from error
+        # Of the disk or the machine: the checkpoint may be whole, and an older one must not take its place.
+        raise UserError(
+            f"{folder} can't be read: {error.strerror}. Nothing is changed; the same command resumes once that is fixed"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error

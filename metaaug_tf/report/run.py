@@ -14,8 +14,9 @@ from metaaug_tf.policy.table import SamplerTable, read_table
 from metaaug_tf.run_folder import RunFolder, read_rows
 
 LEARNING_POLICY = "metaaugment"
-# 2048 images of 700 x 700 pixels; a small file may claim any amount.
-_MOST_OBSERVED_BYTES = 2**32
+# What observations may take in memory: pictures hardly compress, so a small file that claims much more is no run's.
+# Runs of version 0.1 kept whole images, 2048 of up to 700 x 700 pixels.
+_MOST_OBSERVED_BYTES, _FEW_OBSERVED_BYTES, _MOST_COMPRESSED = 2**32, 2**28, 100
 _REMEDY = "Remove it to get a report without it, or write it again."
 
 Content = TypeVar("Content")
@@ -190,7 +191,8 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def _observations(path: Path) -> Observations:
-    found = read_arrays(path, _MOST_OBSERVED_BYTES)
+    allowed = min(_MOST_OBSERVED_BYTES, max(_FEW_OBSERVED_BYTES, _MOST_COMPRESSED * path.stat().st_size))
+    found = read_arrays(path, allowed)
     images, pairs, magnitudes = found["images"], found["pairs"], found["magnitudes"]
     weights, labels = found["weights"].astype(np.float64), found["labels"]
     count = len(weights)

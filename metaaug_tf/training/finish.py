@@ -56,6 +56,7 @@ def evaluate_and_sum_up(job: Job, command: str) -> dict[str, Any]:
 def save_what_was_learned(job: Job) -> None:
     """The chief writes the classes, the policy with observations for the report, and the exports."""
     with job.workers.rejecting_together(), job.folder.writing():
+        job.folder.check_still_there()
         if not job.workers.is_chief:
             return
         fill, data = job.config.augmentation.fill, job.data

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from metaaug_tf.callbacks.averaging import averaging_callbacks
 from metaaug_tf.callbacks.health_guard import HealthGuard
-from metaaug_tf.callbacks.run_logs import MetricsLog, SamplerLog
+from metaaug_tf.callbacks.run_logs import MetricsLog, SamplerLog, TensorBoardLog
 from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.checkpoints.resume import fit_resumably
 from metaaug_tf.config import config_digest
@@ -48,10 +48,11 @@ def fit(job: Job, dataset: tf.data.Dataset, stop: StopRequest) -> None:
         validation_data=evaluation_dataset(job.data.validation, replicas=job.workers.replicas),
         verbose=(1 if sys.stdout.isatty() else 2) if job.workers.is_chief else 0,
         callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: job.folder.check_still_there()),
             HealthGuard(),
             MetricsLog(job.folder.metrics, job.steps_per_epoch * job.config.run.batch_size),
             SamplerLog(job.folder.policy),
-            keras.callbacks.TensorBoard(job.folder.tensorboard, write_graph=False),
+            TensorBoardLog(job.folder.tensorboard, write_graph=False),
             *averaging_callbacks(job.config.optimizer),
         ],
     )

@@ -16,6 +16,8 @@ from metaaug_tf.settings import Augmentation
 # Its draws are none of training's: no run has that many epochs.
 OBSERVATION_EPOCH = 2**30
 _BATCH = 256
+# Of larger images every second, third ... pixel is kept: enough for a gallery, and a file of some megabytes.
+SHOWN_SIDE = 112
 
 
 def observe_policy(
@@ -35,8 +37,8 @@ def observe_policy(
         count: number of augmented images.
 
     Returns:
-        images uint8 [count, H, W, C], pairs int32 [count, 2], magnitudes float32 [count, 2], weights float32
-        [count] (raw; 1 where there is no policy network), labels int32 [count].
+        images uint8 [count, h, w, C] (of large ones every n-th pixel), pairs int32 [count, 2], magnitudes float32
+        [count, 2], weights float32 [count] (raw; 1 where there is no policy network), labels int32 [count].
     """
     shown = examples.in_memory(count)
     uniform = dataclasses.replace(augmentation, policy="uniform")
@@ -57,9 +59,17 @@ def observe_policy(
         weights = np.ones(len(indices), np.float32)
         if model.policy_network is not None:
             weights = weigh(model.policy_network, features_of, images, pairs, magnitudes)
-        parts.append([np.asarray(part) for part in (images, pairs, magnitudes, weights, shown.labels[indices])])
+        parts.append(
+            [np.asarray(part) for part in (thumbnails(images), pairs, magnitudes, weights, shown.labels[indices])]
+        )
     names = ("images", "pairs", "magnitudes", "weights", "labels")
     return dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+
+
+def thumbnails(images: tf.Tensor) -> tf.Tensor:
+    """Images [B, H, W, C] with every n-th pixel, n the smallest for which no side is above SHOWN_SIDE."""
+    step = -(-max(images.shape[1:3]) // SHOWN_SIDE)
+    return images[:, ::step, ::step]
 
 
 def write_observations(path: Path, observations: dict[str, np.ndarray]) -> None:

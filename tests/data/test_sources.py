@@ -1,14 +1,20 @@
 """Data sources: the registry, folders of images, and TFDS datasets (real ones where they are at hand)."""
 
+import errno
+import json
+import os
 import shutil
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from data_settings import FOLDER, PREPARED, SETTINGS, needs_cifar10, needs_omniglot, write_images
 from PIL import Image
 
-from metaaug_tf.data.sources import glyphs, load_dataset
+from metaaug_tf.data.sources import glyphs, load_dataset, tfds_builder
 from metaaug_tf.data.sources import tfds as tfds_source
 from metaaug_tf.data.sources.images import check_memory, fit_image
 from metaaug_tf.errors import UserError
@@ -132,7 +138,7 @@ def test_corrupt_images_are_named_or_skipped_and_counted(tmp_path):
     whole = (tmp_path / "a" / "0.png").read_bytes()
     (tmp_path / "a" / "0.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "b" / "3.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"a.0\.png is not a readable .*skip_corrupt"):
+    with pytest.raises(UserError, match=r"a.0\.png must be a readable .*skip_corrupt"):
         load_dataset(FOLDER, str(tmp_path))
     data = load_dataset(FOLDER | {"skip_corrupt": True}, str(tmp_path))
     assert data.skipped == 2 and len(data.train) + len(data.test) == 8
@@ -145,7 +151,7 @@ def test_corrupt_images_are_named_or_skipped_and_counted(tmp_path):
 def test_sizes_must_agree_unless_resized(tmp_path):
     write_images(tmp_path, ["a"], 4, size=8)
     write_images(tmp_path, ["b"], 4, size=12)
-    with pytest.raises(UserError, match=r"differ in size: .*\(8, 8\).*\(12, 12\).*image_size"):
+    with pytest.raises(UserError, match=r"must have one size.*\(8, 8\).*\(12, 12\).*image_size"):
         load_dataset(FOLDER, str(tmp_path))
     assert load_dataset(FOLDER | {"image_size": 10}, str(tmp_path)).train.images.shape[1:] == (10, 10, 3)
     write_images(tmp_path / "both" / "train", ["a", "b"], 2, size=8)
@@ -194,9 +200,9 @@ def test_unknown_dataset_lists_the_nearest():
 
 def test_no_data_and_no_network_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
     def unreachable(*args, **kwargs):
-        raise tfds_source.requests.ConnectionError("unreachable")
+        raise tfds_builder.requests.ConnectionError("unreachable")
 
-    monkeypatch.setattr(tfds_source.requests, "head", unreachable)
+    monkeypatch.setattr(tfds_builder.requests, "head", unreachable)
     with pytest.raises(UserError, match=r"(?s)mnist is not prepared in .*no network.*--data_dir.*tfds build mnist"):
         load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
     assert not list(tmp_path.rglob("*.*"))
@@ -206,7 +212,7 @@ def test_a_stop_while_data_download_is_no_failed_download(tmp_path, monkeypatch)
     def stopped(*args, **kwargs):
         raise Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr(tfds_source.requests, "head", stopped)
+    monkeypatch.setattr(tfds_builder.requests, "head", stopped)
     with pytest.raises(Stopped):
         load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
 
@@ -255,3 +261,67 @@ def test_cifar10_part_and_its_memory_bound():
     assert data.class_names[:2] == ("airplane", "automobile")
     with pytest.raises(UserError, match="60000 images of 400 x 400 x 3 take 27 GiB"):
         load_dataset(SETTINGS | {"dataset": "cifar10", "image_size": 400}, str(PREPARED))
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "broken link"])
+def test_what_is_no_regular_file_is_named_and_not_read(what, tmp_path):
+    write_images(tmp_path, ["a", "b"], 8)
+    odd = tmp_path / "a" / "z.png"
+    if what == "pipe":
+        os.mkfifo(odd)
+    elif what == "folder":
+        odd.mkdir()
+    else:
+        odd.symlink_to("/dev/zero" if what == "device" else tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"z\.png must be a readable.*not a regular file.*skip_corrupt"):
+        load_dataset(FOLDER, str(tmp_path))
+    assert load_dataset(FOLDER | {"skip_corrupt": True}, str(tmp_path)).skipped == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOMEM], ids=errno.errorcode.get)
+def test_a_failing_machine_is_no_damaged_image(number, tmp_path, monkeypatch):
+    write_images(tmp_path, ["a", "b"], 8)
+
+    def fail(path):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    for skip in (False, True):
+        with pytest.raises(UserError, match=os.strerror(number)) as caught:
+            load_dataset(FOLDER | {"skip_corrupt": skip}, str(tmp_path))
+        assert "The file may be fine" in str(caught.value)
+
+
+def test_a_lack_of_memory_is_no_damaged_image(tmp_path, monkeypatch):
+    write_images(tmp_path, ["a", "b"], 8)
+    for error in (MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(tf.io, "decode_image", fail)
+        with pytest.raises(UserError, match="not enough memory.*nothing is wrong with the file"):
+            load_dataset(FOLDER | {"skip_corrupt": True}, str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "bell\x07"])
+def test_class_folders_of_more_than_one_line_are_rejected(name, tmp_path):
+    write_images(tmp_path, [name, "b"], 8)
+    with pytest.raises(UserError, match="class name must be one line"):
+        load_dataset(FOLDER, str(tmp_path))
+
+
+@pytest.mark.parametrize("where", ["name/1.0.0", "name/small/1.0.0", "beans/0.1.0"])
+def test_a_dataset_that_names_a_module_is_rejected_before_it_is_imported(where, tmp_path, monkeypatch):
+    (tmp_path / "loaded_by_name.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "data" / where
+    folder.mkdir(parents=True)
+    inner = {"image": {"python_class_name": "loaded_by_name.Feature"}}
+    features = {"pythonClassName": "tensorflow_datasets.core.features.FeaturesDict", "features": inner}
+    (folder / "features.json").write_text(json.dumps(features))
+    (folder / "dataset_info.json").write_text(json.dumps({"name": "name", "version": "1.0.0", "splits": []}))
+    for name in (where.split("/")[0], where.split("/")[0] + ":1.0.0"):
+        with pytest.raises(UserError, match="loaded_by_name.Feature.*would import"):
+            load_dataset(SETTINGS | {"dataset": name}, str(tmp_path / "data"))
+    assert "loaded_by_name" not in sys.modules

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.data.sources.contact_sheet import draw_contact_sheet
 from metaaug_tf.data.sources.load import check_settings, load_dataset
-from metaaug_tf.data.sources.tfds import find_builder
+from metaaug_tf.data.sources.tfds_builder import find_builder
 from metaaug_tf.errors import UserError
 from metaaug_tf.settings import DataSettings
 

@@ -1,5 +1,6 @@
 """Images in a folder: train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png; PNG and JPEG."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,9 +13,13 @@ from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.data.sources.images import check_memory, fit_image
 from metaaug_tf.data.splits import cut_dataset, per_class_counts
 from metaaug_tf.errors import UserError
+from metaaug_tf.names import check_class_names, printable
 from metaaug_tf.settings import DataSettings
 
 ENDINGS = (".png", ".jpg", ".jpeg")  # in any case; other files are ignored, hidden ones too
+# What is wrong with a file itself; other errors are of the disk or the machine.
+_OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ELOOP, errno.EISDIR)
+_DECODED_AT_ONCE = 8  # which bounds the memory, however many cores there are
 LAYOUT = "it should hold train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png (PNG or JPEG)"
 
 
@@ -91,31 +96,47 @@ def read_images(files: Mapping[str, Sequence[Path]], settings: DataSettings) -> 
     decode = partial(_decode, size=size, channels=channels, skip=settings.skip_corrupt)
     first = next((image for image in map(decode, paths) if image is not None), None)
     if first is None:
-        raise UserError(f"none of the {len(paths)} images around {paths[0]} can be decoded.")
+        raise UserError(f"none of the {len(paths)} images around {printable(paths[0])} can be decoded")
     check_memory(len(paths), *first.shape)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(_DECODED_AT_ONCE) as threads:
         images = list(threads.map(decode, paths))
     readable = {k: image for k, image in enumerate(images) if image is not None}
     for k, image in readable.items():
         if image.shape != first.shape:
             raise UserError(
-                f"images differ in size: {paths[min(readable)]} has {first.shape[:2]} pixels, {paths[k]} has "
-                f"{image.shape[:2]}. Set --config.image_size."
+                f"images must have one size, got {first.shape[:2]} pixels in {printable(paths[min(readable)])} and "
+                f"{image.shape[:2]} in {printable(paths[k])}; set --config.image_size"
             )
     return Examples(np.stack(list(readable.values())), labels[list(readable)]), len(paths) - len(readable)
 
 
 def _decode(path: Path, size: int, channels: int, skip: bool) -> np.ndarray | None:
-    """One image uint8 [H, W, channels], its alpha channel dropped; None if unreadable and to be skipped."""
+    """One image uint8 [H, W, channels], its alpha channel dropped; None if unreadable and to be skipped.
+
+    Raises:
+        UserError: the file is no readable image and is not to be skipped; or the machine, not the file, is at fault.
+    """
     try:
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "not a regular file")  # reading a pipe or a device might never end
         image = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise UserError(
+            f"there is not enough memory to read {printable(path)}; nothing is wrong with the file"
+        ) from error
     except (tf.errors.OpError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
+            raise UserError(
+                f"{printable(path)} can't be read: {error.strerror}. The file may be fine: check the disk, then run "
+                "the same command again"
+            ) from error
         if skip:
             return None
-        reason = str(getattr(error, "message", error)).splitlines()[0].split("}} ")[-1].split(" [Op:")[0]
+        reason = str(getattr(error, "message", None) or getattr(error, "strerror", None) or error)
+        reason = reason.splitlines()[0].split("}} ")[-1].split(" [Op:")[0]
         raise UserError(
-            f"{path} is not a readable PNG or JPEG image ({reason}). Mend or remove it, or leave such files "
-            "out with --config.skip_corrupt=True."
+            f"{printable(path)} must be a readable PNG or JPEG image ({reason}); fix or remove it, or leave such files "
+            "out with --config.skip_corrupt=True"
         ) from error
     return fit_image(image, size, channels).numpy()
 
@@ -134,6 +155,7 @@ def existing_folder(data_dir: str | None) -> Path:
 def _class_files(folder: Path) -> dict[str, list[Path]]:
     """Class name -> sorted image files, from the subfolders of `folder` in sorted order."""
     files = {}
+    check_class_names(sub.name for sub in _subfolders(folder))
     for sub in _subfolders(folder):
         files[sub.name] = [file for file in _visible(sub) if file.suffix.lower() in ENDINGS]
     if empty := [repr(name) for name, members in files.items() if not members]:

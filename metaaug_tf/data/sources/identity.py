@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from metaaug_tf.names import printable
 from metaaug_tf.settings import DataSettings
 
 _SHOWN = 5
@@ -40,7 +41,7 @@ class DataIdentity:
 def _shown(names: list[str]) -> str:
     """The number of files and the names of the first ones."""
     more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names):,} file(s): {', '.join(names[:_SHOWN])}{more}"
+    return f"{len(names):,} file(s): {', '.join(map(printable, names[:_SHOWN]))}{more}"
 
 
 def identify(settings: DataSettings, data_dir: str | None) -> DataIdentity:
@@ -61,7 +62,7 @@ def identify(settings: DataSettings, data_dir: str | None) -> DataIdentity:
         root = existing_folder(data_dir)
         paths = [path for part in find_images(root) if part for members in part.values() for path in members]
         return DataIdentity("folder", str(root.resolve()), _sizes(root, paths))
-    from metaaug_tf.data.sources.tfds import choose_splits, prepared_builder
+    from metaaug_tf.data.sources.tfds_builder import choose_splits, prepared_builder
 
     builder = prepared_builder(settings.dataset, data_dir)
     root = Path(builder.data_path)
@@ -71,4 +72,12 @@ def identify(settings: DataSettings, data_dir: str | None) -> DataIdentity:
 
 
 def _sizes(root: Path, paths: Iterable[Path]) -> dict[str, int]:
-    return {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
+    return {path.relative_to(root).as_posix(): _size(path) for path in paths}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 where it is none that can be looked at, which reading it will report."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

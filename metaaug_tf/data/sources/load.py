@@ -12,6 +12,7 @@ from metaaug_tf.data.sources import glyphs
 from metaaug_tf.data.sources.images import check_memory, fit_image
 from metaaug_tf.data.splits import cut_dataset, vary
 from metaaug_tf.errors import UserError
+from metaaug_tf.names import check_class_names
 from metaaug_tf.settings import DataSettings
 
 _RESIZED_AT_ONCE = 1024  # as float32 in between
@@ -34,6 +35,7 @@ def load_dataset(settings: DataSettings | Mapping[str, Any], data_dir: str | Non
         settings = DataSettings.of(settings)
     check_settings(settings)
     data = _load(settings, data_dir)
+    check_class_names(data.class_names)
     if len(data.class_names) < 2:
         raise UserError(
             f"--dataset={settings.dataset} has a single class, {data.class_names[0]!r}; a classifier needs two or more"

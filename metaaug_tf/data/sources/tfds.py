@@ -1,27 +1,15 @@
 """Image-classification datasets of TensorFlow Datasets (TFDS), from a prepared folder or downloaded once."""
 
-import difflib
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
-import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from absl import logging
 
 from metaaug_tf.data.examples import Examples, Splits
 from metaaug_tf.data.sources.images import check_memory, fit_image
+from metaaug_tf.data.sources.tfds_builder import check_files, choose_splits, prepared_builder, quiet_tfds
 from metaaug_tf.data.splits import cut_dataset
 from metaaug_tf.errors import UserError
 from metaaug_tf.settings import DataSettings
-
-# Which splits are the training and the test set where this isn't plainly "train" and "test" (or else
-# "validation"); with None the test set is cut from the first.
-DEFAULT_SPLITS = {"omniglot": ("train+test", None), "imagenet2012": ("train", "validation")}
-_NAME = re.compile(r"[a-zA-Z][\w-]*(/[\w.+-]+)?(:[\d*.]+)?", re.ASCII)
-DOWNLOAD_HOSTS = ("https://storage.googleapis.com", "https://github.com")
 
 
 def load_tfds(settings: DataSettings, data_dir: str | None) -> Splits:
@@ -42,6 +30,7 @@ def load_tfds(settings: DataSettings, data_dir: str | None) -> Splits:
     builder = prepared_builder(settings.dataset, data_dir)
     check_features(builder)
     splits = choose_splits(builder, settings.split)
+    check_files(builder, splits)
     counts = [builder.info.splits[split].num_examples for split in splits]
     shape = (*image_size(builder, settings.image_size), settings.channels)
     check_memory(sum(counts), *shape)
@@ -65,69 +54,6 @@ def to_class_numbers(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.searchsorted(ids, labels).astype(np.int32)
 
 
-def prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """The builder of a dataset whose data are there; they are downloaded only if they are not.
-
-    Args:
-        name: of the dataset, with config and version if wanted ("NAME/CONFIG:VERSION").
-        data_dir: where TFDS keeps prepared datasets, None for its own default.
-
-    Raises:
-        UserError: unknown name, config or version (nearest names listed); the data can't be had.
-    """
-    builder = find_builder(name, data_dir)
-    if not builder.is_prepared():
-        _download(builder)
-    return builder
-
-
-def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """The builder of a dataset, prepared or not; arguments as for `prepared_builder`.
-
-    Raises:
-        UserError: unknown name, config or version (nearest names listed).
-    """
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"--dataset={name} is not the name of a dataset: NAME, NAME/CONFIG or NAME/CONFIG:VERSION. Datasets of "
-            "communities (COMMUNITY:NAME) are not read: they come with code."
-        )
-    try:
-        with _quiet_tfds():
-            return tfds.builder(name, data_dir=data_dir)
-    except (ValueError, AssertionError, ImportError) as error:
-        known = ["glyphs", "folder", *tfds.list_builders(with_community_datasets=False)]
-        if re.split("[/:]", name)[0] in known:  # then it is the config or the version that is wrong
-            raise UserError(f"--dataset={name}: {str(error).splitlines()[0]}") from error
-        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:2]
-        raise UserError(f"--dataset={name} is not known; nearest: {', '.join(near)}.") from error
-
-
-def choose_splits(builder: tfds.core.DatasetBuilder, spec: str) -> tuple[str, ...]:
-    """The split specs to read: the training set's and the test set's, or one from which both are cut.
-
-    Args:
-        builder: of a prepared dataset.
-        spec: the user's choice of the one split, or "".
-
-    Raises:
-        UserError: a split isn't there or is empty; lists those that are.
-    """
-    there = list(builder.info.splits)
-    chosen = (spec,) if spec else _default_splits(builder.name, there)
-    for split in chosen:
-        try:
-            count = builder.info.splits[split].num_examples
-        except (ValueError, KeyError) as error:
-            raise UserError(
-                f"{builder.name} in {builder.data_path} has no split {split!r}, only {', '.join(there)}. "
-                f"Choose one with --config.split={there[0]} or a part with --config.split='{there[0]}[:10%]'."
-            ) from error
-        if not count:
-            raise UserError(f"{builder.name}: the split {split!r} is empty; there are {', '.join(there)}.")
-    return chosen
-
-
 def image_size(builder: tfds.core.DatasetBuilder, size: int) -> tuple[int, int]:
     """Height and width that images have once brought to `size` (0: their own).
 
@@ -138,52 +64,6 @@ def image_size(builder: tfds.core.DatasetBuilder, size: int) -> tuple[int, int]:
     if height is None or width is None:
         raise UserError(f"images of {builder.name} differ in size: set --config.image_size.")
     return height, width
-
-
-@contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Keep TFDS from logging warnings about its own code."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _default_splits(name: str, there: list[str]) -> tuple[str, ...]:
-    """The training split, and the test split unless it is to be cut from the former."""
-    if name in DEFAULT_SPLITS:
-        train, test = DEFAULT_SPLITS[name]
-    else:
-        train, test = "train", next((split for split in ("test", "validation") if split in there), None)
-    return (train,) if test is None else (train, test)
-
-
-def _download(builder: tfds.core.DatasetBuilder) -> None:
-    """Download and prepare a dataset, or say where it was looked for and how to get it."""
-    by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-    try:
-        if not by_hand:
-            _check_network()
-        builder.download_and_prepare()
-    except Exception as error:  # downloading and preparing runs any dataset's own code
-        raise UserError(
-            f"{builder.name} is not prepared in {builder.data_path} and could not be downloaded: {error}\n"
-            "If it is elsewhere on this machine, give its parent folder with --data_dir=DIR; else, where "
-            f"there is a network, run `tfds build {builder.name} --data_dir=DIR` and copy DIR."
-        ) from error
-
-
-def _check_network() -> None:
-    """Fail within seconds where there is no network: TFDS itself tries again for minutes."""
-    for host in DOWNLOAD_HOSTS:
-        try:
-            requests.head(host, timeout=5)
-            return
-        except requests.RequestException:
-            continue
-    raise ConnectionError(f"no network ({' and '.join(DOWNLOAD_HOSTS)} can't be reached)")
 
 
 def check_features(builder: tfds.core.DatasetBuilder) -> None:
@@ -212,7 +92,7 @@ def _read(builder: tfds.core.DatasetBuilder, split: str, count: int, shape: tupl
     position = 0
     try:
         wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
-        with _quiet_tfds():
+        with quiet_tfds():
             data = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
         data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(256).prefetch(2)
         for image, label in data.as_numpy_iterator():

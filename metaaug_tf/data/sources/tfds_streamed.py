@@ -9,7 +9,8 @@ from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from metaaug_tf.data.examples import Splits
 from metaaug_tf.data.sources.images import check_memory
-from metaaug_tf.data.sources.tfds import check_features, check_labels, choose_splits, class_names, prepared_builder
+from metaaug_tf.data.sources.tfds import check_features, check_labels, class_names
+from metaaug_tf.data.sources.tfds_builder import check_files, choose_splits, prepared_builder
 from metaaug_tf.data.streamed_examples import StreamedExamples, broken_files_named
 from metaaug_tf.errors import UserError
 from metaaug_tf.settings import DataSettings
@@ -38,6 +39,7 @@ def load_stream(settings: DataSettings, data_dir: str | None) -> Splits:
     check_features(builder)
     _check_classes_are_known(builder)
     splits = choose_splits(builder, settings.split)
+    check_files(builder, splits)
     sets = [list(builder.info.splits[split].file_instructions) for split in splits]
     _check_jpeg(builder.name, sets[0])
     pool = sets[0]
