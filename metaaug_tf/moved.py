@@ -51,7 +51,7 @@ MOVED = {
     "training.workers": "workers.workers",
 }
 # New path -> old name in it -> new name.
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {"policy.table": {"start_of": "initial_distribution"}}
 
 
 class _Alias(ModuleType):
