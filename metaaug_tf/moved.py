@@ -59,6 +59,7 @@ RENAMED: dict[str, dict[str, str]] = {
         "read_state": "capture_variables",
         "write_state": "restore_variables",
     },
+    "policy.table": {"start_of": "initial_distribution"},
     "workers.workers": {"loss_of_workers_named": "raising_worker_lost"},
 }
 
