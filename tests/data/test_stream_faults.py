@@ -123,7 +123,7 @@ def test_a_file_that_breaks_during_training_is_named_and_nothing_is_lost(tmp_pat
     path = next(copy.glob("*train*-00000-*"))
     before = path.read_bytes()
     break_it = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: damage(path))
-    with pytest.raises(ma.UserError, match=f"{path}.*{DAMAGES[damage]}(.|\n)*same command goes on"):
+    with pytest.raises(ma.UserError, match=f"{path}.*{DAMAGES[damage]}(.|\n)*same command resumes"):
         train(loaded(copy), tmp_path / "broken", break_it)
     reached = CheckpointFolder(tmp_path / "broken").newest_whole().position
     assert reached.epoch == 1 and (reached.step or damage not in FOUND_WHEN_DECODED)

@@ -32,7 +32,7 @@ def test_killed_at_twenty_random_moments_it_ends_as_the_uninterrupted_run(tmp_pa
     for _ in range(KILLS):
         process = start(workdir)
         announced = process.stdout.readline()
-        assert announced.startswith(("starting", "going on")), process.stderr.read()
+        assert announced.startswith(("starting", "resuming")), process.stderr.read()
         # Half of the kills come right after the next checkpoint begins or ends, half at any moment.
         if draw.random() < 0.5:
             time.sleep(draw.uniform(0, 30))
@@ -69,8 +69,8 @@ def test_stopped_by_a_signal_the_printed_command_goes_on(tmp_path, straight, num
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == code, errors
-    assert "to go on:" in errors and f"--workdir={workdir}" in errors and "Traceback" not in errors
-    assert "going on with" in finish(workdir)
+    assert "to resume:" in errors and f"--workdir={workdir}" in errors and "Traceback" not in errors
+    assert "resuming" in finish(workdir)
     assert_same(straight, results(workdir))
 
 
@@ -90,7 +90,7 @@ def test_on_a_disk_that_is_full_it_ends_with_a_message_and_goes_on_when_there_is
         reached = CheckpointFolder(disk / "run/checkpoints").newest_whole().position
         print(f"full with {kibibytes} KiB at {reached}: {errors}")
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-        assert "going on with" in finish(disk / "run")
+        assert "resuming" in finish(disk / "run")
         assert_same(straight, results(disk / "run"))
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -104,6 +104,6 @@ def test_a_fork_with_other_settings_goes_on_and_leaves_the_run_alone(tmp_path):
     process.communicate(timeout=300)
     before = {path: path.stat().st_mtime for path in workdir.rglob("*") if path.is_file()}
     output = finish(workdir, f"--fork={fork}", "--config.epochs=2")
-    assert f"going on with {fork}: epoch 1 of 2, step 1 of {STEPS}" in output
+    assert f"resuming {fork}: epoch 1 of 2, step 1 of {STEPS}" in output
     assert json.loads((fork / "summary.json").read_text())["epochs"] == 2
     assert before == {path: path.stat().st_mtime for path in workdir.rglob("*") if path.is_file()}

@@ -115,7 +115,7 @@ def test_a_worker_killed_the_other_stops_and_all_go_on_to_the_bit(runs, tmp_path
         print(f"noticed after {time.monotonic() - killed:.1f} s:", errors[-400:])
     assert code == 75 and "lost contact with" in errors and "Start all workers again" in errors
     assert "Traceback" not in errors
-    assert "going on with" in train(workdir)[0][1]
+    assert "resuming" in train(workdir)[0][1]
     kill.assert_same(kill.results(runs[0] / "two"), kill.results(workdir))
 
 
@@ -127,8 +127,8 @@ def test_a_signal_to_one_worker_stops_both_after_the_same_step(runs, tmp_path):
         processes[1].send_signal(signal.SIGTERM)
         found = ends(processes)
     assert [code for code, _, _ in found] == [143, 143], found
-    assert all("to go on:" in errors and "Traceback" not in errors for _, _, errors in found)
-    assert "going on with" in train(workdir)[0][1]
+    assert all("to resume:" in errors and "Traceback" not in errors for _, _, errors in found)
+    assert "resuming" in train(workdir)[0][1]
     kill.assert_same(kill.results(runs[0] / "two"), kill.results(workdir))
 
 
@@ -158,7 +158,7 @@ def test_a_worker_that_waits_in_vain_can_be_stopped(tmp_path):
         assert "waits for the others" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         code, _, errors = ends([process], 20)[0]
-    assert code == 143 and "stopped; to go on" in errors and "Traceback" not in errors
+    assert code == 143 and "stopped; to resume" in errors and "Traceback" not in errors
 
 
 @pytest.mark.long
