@@ -1,4 +1,4 @@
-"""A user's own classifier under model.fit: frozen layers, class weights, keras.applications, what fit refuses."""
+"""A user's own classifier under model.fit: frozen layers, class weights, keras.applications, what fit rejects."""
 
 import helpers
 import keras
@@ -9,12 +9,12 @@ import tensorflow as tf
 import metaaug_tf as ma
 
 PLAIN = ma.Augmentation(policy="none", padding=0, flip=False)
-TRAIN, JUDGES = helpers.random_examples(24, 0), helpers.random_examples(8, 1)
+TRAIN, VALIDATION = helpers.random_examples(24, 0), helpers.random_examples(8, 1)
 
 
 def batches(model, **settings):
     own = tf.data.Dataset.from_tensor_slices((TRAIN.images, TRAIN.labels)).batch(8)
-    return ma.training_batches(own, JUDGES, model.sampler, **settings)
+    return ma.training_batches(own, VALIDATION, model.sampler, **settings)
 
 
 def compiled(task, optimizer="sgd", **settings):
@@ -77,9 +77,9 @@ def test_a_partly_frozen_application_trains_only_its_end():
     frozen = [variable for layer in frozen_layers for variable in layer.variables]  # BatchNorm's statistics too
     kept, moved = helpers.values_of(frozen), helpers.values_of(task.trainable_variables)
     assert 2 < len(moved) < 8 < len(frozen)
-    train, judges = helpers.random_examples(8, 0, size=32), helpers.random_examples(4, 1, size=32)
+    train, validation = helpers.random_examples(8, 0, size=32), helpers.random_examples(4, 1, size=32)
     own = tf.data.Dataset.from_tensor_slices((train.images, train.labels)).batch(8)
-    history = model.fit(ma.training_batches(own, judges, model.sampler), verbose=0).history
+    history = model.fit(ma.training_batches(own, validation, model.sampler), verbose=0).history
     for variable, value in zip(frozen, kept, strict=True):
         np.testing.assert_array_equal(variable, value)
     # Its untrained activations are so small that a scale next to 1 does not show its step; its momentum does.
@@ -106,7 +106,7 @@ def test_pairs_and_arrays_given_to_fit_as_they_are_get_a_hint():
             model.fit(*data, verbose=0)
 
 
-def test_weights_of_a_class_that_there_is_not_are_refused():
+def test_class_weights_of_no_class_are_rejected():
     model = compiled(helpers.tiny_task())
     with pytest.raises(ma.UserError, match="keys from 0 to 3, the classes, got 4"):
         model.fit(batches(model), verbose=0, class_weight={1: 2.0, 4: 2.0})

@@ -83,25 +83,17 @@ def test_bfloat16_trains_with_float32_weights_and_weighting(method):
     assert history["policy_gradient_norm"][0] > 0 and np.isfinite(history["loss"]).all()
 
 
-def test_float16_is_refused_with_the_reason():
+def test_float16_is_rejected_with_the_reason():
     keras.config.set_dtype_policy("mixed_float16")
     model = ma.MetaAugment(ma.wide_resnet(10, 1, 4, (8, 8, 3)))
     with pytest.raises(ma.UserError, match="loss scaling"):
         model.compile("sgd", "sgd", loss="sparse_categorical_crossentropy")
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"meta_gradient": "best"}, "exact, finite_difference, last_block"),
-        ({"meta_every": 0}, "at least 1"),
-        ({"loss": None}, "one loss"),
-        ({"loss": ["mse", "mae"]}, "one loss"),
-    ],
-)
-def test_bad_compile_arguments(settings, message):
-    with pytest.raises(ma.UserError, match=message):
-        ma.MetaAugment(helpers.tiny_task()).compile(**{"loss": "mse", **settings})
+@pytest.mark.parametrize("loss", [None, ["mse", "mae"]])
+def test_anything_but_one_loss_is_rejected(loss):
+    with pytest.raises(ma.UserError, match="one loss"):
+        ma.MetaAugment(helpers.tiny_task()).compile(loss=loss)
 
 
 def test_the_private_hook_that_is_overridden_still_exists():

@@ -23,23 +23,23 @@ def test_training_stops_at_the_step_that_is_not_finite():
         model.fit(dataset, epochs=2, verbose=0, callbacks=[HealthGuard()])
 
 
-def watch(shares, largest, epoch=7):
-    """Shows a guard one epoch of steps with these effective shares, as running means, which is what fit logs."""
+def watch(fractions, largest, epoch=7):
+    """Shows a guard one epoch of steps with these effective sample sizes, as running means, which is what fit logs."""
     guard = HealthGuard()
     guard.on_epoch_begin(epoch)
-    for batch, share in enumerate(np.cumsum(shares) / np.arange(1, len(shares) + 1)):
-        guard.on_train_batch_end(batch, {"loss": 1.0, "effective_sample_size": share, "weight_max": largest})
+    for batch, mean in enumerate(np.cumsum(fractions) / np.arange(1, len(fractions) + 1)):
+        guard.on_train_batch_end(batch, {"loss": 1.0, "effective_sample_size": mean, "weight_max": largest})
 
 
-def test_collapse_is_told_once_with_its_step():
-    with pytest.warns(UserWarning, match="collapsed at step 3 of epoch 8 .*batch 0.010") as told:
+def test_collapse_is_reported_once_with_its_step():
+    with pytest.warns(UserWarning, match="collapsed at step 3 of epoch 8 .*batch 0.010") as reported:
         watch([0.8, 0.7, 0.01, 0.01], 0.9)
-    assert len(told) == 1
+    assert len(reported) == 1
     with pytest.warns(UserWarning, match="step 1 of epoch 1 .*largest weight 0.0002"):
         watch([0.9, 0.9], 2e-4, epoch=0)
 
 
-def test_healthy_weights_are_not_told(recwarn):
+def test_healthy_weights_are_not_reported(recwarn):
     watch([0.6, 0.3, 0.6], 0.9)
     assert not recwarn.list
 

@@ -1,4 +1,4 @@
-"""Keras's fit, evaluate and predict within a user's own strategy.scope(), and what compile() refuses there."""
+"""Keras's fit, evaluate and predict within a user's own strategy.scope(), and what compile() rejects there."""
 
 import helpers
 import keras
@@ -39,7 +39,7 @@ def within(strategy, make):
         return make()
 
 
-def test_what_was_made_outside_of_the_scope_is_refused():
+def test_what_was_made_outside_of_the_scope_is_rejected():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     task, optimizer = helpers.tiny_task(), keras.optimizers.SGD(0.1)
     optimizer.build(task.trainable_variables)
@@ -54,14 +54,14 @@ def test_what_was_made_outside_of_the_scope_is_refused():
         model.compile("sgd", loss=LOSS)
 
 
-def test_optimizers_that_do_not_work_on_several_replicas_are_refused():
+def test_optimizers_that_do_not_work_on_several_replicas_are_rejected():
     for setting in ({"gradient_accumulation_steps": 2}, {"use_ema": True, "ema_overwrite_frequency": 10}):
         optimizer = keras.optimizers.SGD(0.1, **setting)
         with pytest.raises(ma.UserError, match=list(setting)[-1]):
             check_works_on_replicas(keras.optimizers.SGD(0.1), optimizer)
 
 
-def test_a_loss_scale_optimizer_is_refused():
+def test_a_loss_scale_optimizer_is_rejected():
     model = ma.MetaAugment(helpers.tiny_task())
     with pytest.raises(ma.UserError, match="LossScaleOptimizer"):
         model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)), loss=LOSS)

@@ -1,4 +1,4 @@
-"""model.save and keras.models.load_model: everything comes back and training goes on as if never saved."""
+"""model.save and keras.models.load_model: everything comes back and training resumes as if never saved."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 import metaaug_tf as ma
 from metaaug_tf.meta.gradient import last_block
 
-TRAIN, JUDGES = helpers.random_examples(24, 0), helpers.random_examples(8, 1)
+TRAIN, VALIDATION = helpers.random_examples(24, 0), helpers.random_examples(8, 1)
 
 
 def built(**settings):
@@ -26,16 +26,18 @@ def built(**settings):
 
 
 def train(model, epochs):
-    data = ma.training_dataset(TRAIN, JUDGES, model.sampler, batch_size=8, seed=1)
+    data = ma.training_dataset(TRAIN, VALIDATION, model.sampler, batch_size=8, seed=1)
     model.fit(data, epochs=epochs, verbose=0)
 
 
-def test_training_goes_on_from_the_file_as_if_never_saved(tmp_path):
+def test_training_resumes_from_the_file_as_if_never_saved(tmp_path):
     model = built(name="birds")
     train(model, 2)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(JUDGES.images, verbose=0), model.predict(JUDGES.images, verbose=0))
+    np.testing.assert_array_equal(
+        loaded.predict(VALIDATION.images, verbose=0), model.predict(VALIDATION.images, verbose=0)
+    )
     assert loaded.name == "birds" and loaded.sampler.history_epochs == 2 and loaded.sampler.epsilon == 0.3
     assert loaded.policy_network.head == "additive" and loaded.meta_step.method is last_block
     assert loaded.compile_settings == model.compile_settings
@@ -55,7 +57,7 @@ def test_a_model_that_is_not_compiled_comes_back_with_its_layer_of_features(tmp_
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert not loaded.compiled and (loaded.policy_network is None) == bool(policy)
     assert loaded.feature_width == model.feature_width == 4
-    np.testing.assert_array_equal(loaded.features(JUDGES.images), model.features(JUDGES.images))
+    np.testing.assert_array_equal(loaded.features(VALIDATION.images), model.features(VALIDATION.images))
 
 
 def test_weights_alone_can_be_saved(tmp_path):
@@ -71,7 +73,7 @@ def test_weights_alone_can_be_saved(tmp_path):
 def test_another_process_loads_the_file(tmp_path):
     model = built()
     model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", JUDGES.images)
+    np.save(tmp_path / "images.npy", VALIDATION.images)
     code = """
 import keras, numpy
 import metaaug_tf
@@ -80,4 +82,4 @@ print(keras.models.load_model("model.keras").predict(numpy.load("images.npy"), v
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     found = np.array(eval(done.stdout.splitlines()[-1]))
-    np.testing.assert_allclose(found, model.predict(JUDGES.images, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(found, model.predict(VALIDATION.images, verbose=0), atol=1e-6)

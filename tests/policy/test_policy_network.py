@@ -47,10 +47,10 @@ def test_contrast_head_prefers_no_image_over_all_pairs():
     assert np.abs(logits(network("additive")).mean(axis=1)).max() > 1e-2
 
 
-def test_nor_over_pairs_as_the_sampler_draws_them_at_the_start():
+def test_nor_over_pairs_as_the_sampler_first_draws_them():
     table = logits(network("contrast", identity_odds=13.0))
-    share = np.where(PAIRS == 13, 1 / 2, 1 / 26).prod(axis=1)
-    np.testing.assert_allclose(table @ share, 0, atol=1e-5)
+    initial = np.where(PAIRS == 13, 1 / 2, 1 / 26).prod(axis=1)
+    np.testing.assert_allclose(table @ initial, 0, atol=1e-5)
     assert np.abs(table.mean(axis=1)).max() > 1e-2
 
 

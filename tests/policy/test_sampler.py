@@ -24,6 +24,17 @@ def test_epsilon_one_is_uniform_and_all_zero_weights_are_too():
     np.testing.assert_allclose(pair_probabilities(np.zeros((14, 14)), np.ones((14, 14)), 0.1), 1 / 196)
 
 
+def test_observe_adds_each_weight_to_the_cell_of_its_pair():
+    sampler = ma.PairSampler(history_epochs=2)
+    sampler.observe(tf.constant([[0, 1], [1, 0], [0, 1], [13, 5]]), tf.constant([0.1, 0.2, 0.4, 0.8]))
+    sampler.observe(tf.constant([[13, 5], [2, 2]]), tf.constant([0.05, 0.3]))
+    sums, counts = np.zeros((2, 2, 14, 14))
+    sums[0, 0, 1], sums[0, 1, 0], sums[0, 13, 5], sums[0, 2, 2] = 0.5, 0.2, 0.85, 0.3
+    counts[0, 0, 1], counts[0, 1, 0], counts[0, 13, 5], counts[0, 2, 2] = 2, 1, 2, 1
+    np.testing.assert_allclose(sampler.weight_sums.numpy(), sums, rtol=1e-6)
+    np.testing.assert_array_equal(sampler.counts.numpy(), counts)
+
+
 def observe(sampler, pair, weights):
     sampler.observe(tf.constant([pair] * len(weights)), tf.constant(weights, tf.float32))
 
@@ -50,7 +61,7 @@ def test_an_epoch_without_the_pair_counts_as_unseen_again():
     np.testing.assert_allclose(sampler.probabilities.numpy(), 1 / 196, rtol=1e-6)
 
 
-def test_identity_at_the_start_by_hand():
+def test_identity_in_the_initial_distribution_by_hand():
     table = initial_probabilities(identity_odds=13)
     np.testing.assert_allclose(table[-1, -1], 1 / 4)
     np.testing.assert_allclose(table[-1, :-1], 1 / 2 / 26)
@@ -58,25 +69,25 @@ def test_identity_at_the_start_by_hand():
     assert (initial_probabilities() == 1 / 196).all()
 
 
-def test_mean_weights_act_on_the_start_as_factors():
+def test_mean_weights_act_on_the_initial_distribution_as_factors():
     sampler = ma.PairSampler(history_epochs=1, epsilon=0.1, identity_odds=13)
-    start = initial_probabilities(13)
-    np.testing.assert_allclose(sampler.probabilities.numpy(), start, rtol=1e-6)
+    initial = initial_probabilities(13)
+    np.testing.assert_allclose(sampler.probabilities.numpy(), initial, rtol=1e-6)
     observe(sampler, (13, 13), [0.2])
     sampler.end_epoch()
     rest = 1 - 1 / 4 + 0.2 / 4  # pairs that are not seen count as 1
     np.testing.assert_allclose(sampler.probabilities.numpy()[13, 13], 0.9 * 0.2 / 4 / rest + 0.1 / 4, rtol=1e-6)
     np.testing.assert_allclose(sampler.probabilities.numpy()[0, 13], (0.9 / rest + 0.1) / 52, rtol=1e-6)
     copy = ma.PairSampler.from_config(sampler.get_config())
-    np.testing.assert_array_equal(copy.initial, start)
+    np.testing.assert_array_equal(copy.initial, initial)
 
 
-def test_the_default_policy_network_knows_the_samplers_start():
+def test_the_default_policy_network_has_the_samplers_odds():
     model = ma.MetaAugment(tiny_task(), sampler=ma.PairSampler(identity_odds=5.0))
     assert model.policy_network.identity_odds == 5.0
 
 
-def test_a_policy_network_for_another_start_is_refused():
+def test_a_policy_network_of_other_odds_is_rejected():
     sampler = ma.PairSampler(identity_odds=13.0)
     with pytest.raises(ma.UserError, match="has identity_odds=1, the sampler 13; give both the same"):
         ma.MetaAugment(tiny_task(), ma.PolicyNetwork(), sampler)
