@@ -60,6 +60,13 @@ RENAMED: dict[str, dict[str, str]] = {
         "write_state": "restore_variables",
     },
     "policy.table": {"start_of": "initial_distribution"},
+    "workers.cluster": {"addresses_in": "find_addresses"},
+    "workers.rendezvous": {"meet": "rendezvous", "tell_refusal": "announce_rejection"},
+    "workers.start": {
+        "SECONDS_TO_COME": "SECONDS_TO_ARRIVE",
+        "check_facts": "check_settings",
+        "facts_of": "settings_to_compare",
+    },
     "workers.workers": {"loss_of_workers_named": "raising_worker_lost"},
 }
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from metaaug_tf.addresses import host_and_port
 from metaaug_tf.errors import UserError
 
 _CONNECT_SECONDS = 5
@@ -39,7 +40,8 @@ def start(host: str, port: int):
     service = tf.data.experimental.service
     dispatcher = service.DispatchServer(service.DispatcherConfig(port=port))
     own = dispatcher.target.removeprefix("grpc://")
-    config = service.WorkerConfig(own, worker_address=f"{host}:%port%", port=port + 1 if port else 0)
+    name = f"[{host}]" if ":" in host else host
+    config = service.WorkerConfig(own, worker_address=f"{name}:%port%", port=port + 1 if port else 0)
     return dispatcher, service.WorkerServer(config)
 
 
@@ -73,10 +75,10 @@ def reachable_services(text: str) -> list[str]:
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) >= 2**16 - 1:
-        raise UserError(f"a tf.data service must be HOST:PORT, for example localhost:5050, got {address!r}")
-    return host, int(port)
+    try:
+        return host_and_port(address, range(2**16 - 1))  # the next port is the worker's
+    except ValueError as error:
+        raise UserError(f"a tf.data service must be HOST:PORT, for example localhost:5050, got {address!r}") from error
 
 
 @contextlib.contextmanager

@@ -7,12 +7,12 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metaaug_tf.addresses import host_and_port
 from metaaug_tf.errors import UserError
 
 # TensorFlow's own definition: https://www.tensorflow.org/guide/distributed_training (TF_CONFIG).
 _EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
-_ADDRESS = re.compile(r"[^\s:/]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
-# Ports follow from a SLURM job's number, so that two jobs on a node don't meet; they are below the ephemeral ones.
+# Ports follow from a SLURM job's number, so that two jobs on a node don't collide; all are below the ephemeral ones.
 _FIRST_PORT, _PORTS = 10_000, 20_000
 
 
@@ -23,7 +23,7 @@ class Cluster:
     Attributes:
         addresses: HOST:PORT of every worker, the chief's first.
         index: which of them this process is, from 0.
-        chiefs: how many of them, 0 or 1, TensorFlow counts apart from its job "worker".
+        chiefs: number of them, 0 or 1, that are in TensorFlow's job "chief" instead of "worker".
     """
 
     addresses: tuple[str, ...]
@@ -32,7 +32,7 @@ class Cluster:
 
     @classmethod
     def of(cls, jobs: Mapping[str, Sequence[str]], task_type: str, task_index: int) -> "Cluster":
-        """From what TF_CONFIG and tf.distribute's resolvers say: addresses by job, and which one is this process.
+        """Takes what TF_CONFIG and tf.distribute's resolvers say: addresses by job, and which task is this process.
 
         TensorFlow counts each job's tasks from 0; here the chief, if it has a job of its own, is 0.
         """
@@ -41,40 +41,34 @@ class Cluster:
         return cls((*chiefs, *jobs.get("worker", ())), index, len(chiefs))
 
     def name(self, index: int) -> str:
-        """A worker as messages name it."""
+        """Returns a worker's name in messages."""
         return f"worker {index} ({self.addresses[index]})"
 
     def host_and_port(self, index: int) -> tuple[str, int]:
-        """Where a worker is, as sockets take it."""
+        """Returns where a worker listens, as sockets take it."""
         return host_and_port(self.addresses[index])
 
 
 def cluster_of(strategy: Any) -> Cluster | None:
-    """The workers that a tf.distribute strategy joins, or None for one of this process alone."""
+    """Returns the workers that a tf.distribute strategy joins, or None for one of this process alone."""
     resolver = strategy.cluster_resolver
     jobs = resolver.cluster_spec().as_dict() if resolver else {}
     return Cluster.of(jobs, resolver.task_type, resolver.task_id) if jobs else None
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """HOST:PORT as sockets take it."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def addresses_in(text: str) -> list[str]:
-    """Whatever looks like HOST:PORT in a malformed TF_CONFIG."""
+def find_addresses(text: str) -> list[str]:
+    """Returns whatever looks like HOST:PORT in a malformed TF_CONFIG."""
     return re.findall(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d+", text)
 
 
 def find_cluster(environment: MutableMapping[str, str] = os.environ) -> Cluster:
-    """The cluster in TF_CONFIG; within a SLURM step without TF_CONFIG, TF_CONFIG is made first.
+    """Returns the cluster in TF_CONFIG; within a SLURM step without TF_CONFIG, it sets TF_CONFIG first.
 
     Args:
         environment: os.environ.
 
     Raises:
-        UserError: neither is there, or can't be used.
+        UserError: there is neither, or it can't be used.
     """
     if "TF_CONFIG" not in environment and "SLURM_STEP_NODELIST" in environment:
         environment["TF_CONFIG"] = json.dumps(slurm_tf_config(environment))
@@ -87,38 +81,41 @@ def find_cluster(environment: MutableMapping[str, str] = os.environ) -> Cluster:
 
 
 def read_tf_config(text: str) -> Cluster:
-    """The cluster that a value of TF_CONFIG describes.
+    """Returns the cluster that a value of TF_CONFIG describes.
 
     Raises:
-        UserError: it is malformed; says where.
+        UserError: it is malformed; the message says where.
     """
     try:
         found = json.loads(text)
     except ValueError as error:
         raise _malformed(f"it is not JSON: {error}", text) from error
     if not isinstance(found, dict) or not isinstance(found.get("cluster"), dict):
-        raise _malformed('"cluster" is not there, or is no object of lists of addresses', text)
+        raise _malformed('"cluster" is missing or does not map jobs to lists of addresses', text)
     jobs, task = found["cluster"], found.get("task")
     if unknown := sorted(set(jobs) - {"chief", "worker"}):
-        raise _malformed(f'"cluster" may have "chief" and "worker", not {", ".join(unknown)}', text)
+        raise _malformed(f'the jobs of "cluster" must be "chief" or "worker", got {", ".join(unknown)}', text)
     for job, addresses in jobs.items():
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
-            raise _malformed(f'"{job}" is not a list of HOST:PORT', text)
+            raise _malformed(f'"{job}" must be a list of HOST:PORT', text)
     if len(jobs.get("chief", [])) > 1:
-        raise _malformed('there may be one "chief"', text)
+        raise _malformed('there must be at most one "chief"', text)
     if not isinstance(task, dict) or task.get("type") not in jobs:
-        raise _malformed(f'"task" needs a "type" that "cluster" has: {" or ".join(jobs) or "worker"}', text)
+        raise _malformed(f'"task" must have a "type" that "cluster" has: {" or ".join(jobs) or "worker"}', text)
     index, count = task.get("index"), len(jobs[task["type"]])
     if type(index) is not int or not 0 <= index < count:
-        raise _malformed(f'"index" of "task" is a number from 0 to {count - 1}, not {index!r}', text)
+        raise _malformed(f'"index" of "task" must be a whole number from 0 to {count - 1}, got {index!r}', text)
     cluster = Cluster.of(jobs, task["type"], index)
     if len(set(cluster.addresses)) < len(cluster.addresses):
-        raise _malformed("an address is there twice", text)
+        raise _malformed("an address appears twice", text)
     return cluster
 
 
 def _is_address(value: Any) -> bool:
-    return isinstance(value, str) and bool(_ADDRESS.fullmatch(value)) and 0 < int(value.rpartition(":")[2]) < 2**16
+    try:
+        return isinstance(value, str) and bool(host_and_port(value))
+    except ValueError:
+        return False
 
 
 def _malformed(reason: str, text: str) -> UserError:
@@ -126,7 +123,7 @@ def _malformed(reason: str, text: str) -> UserError:
 
 
 def slurm_tf_config(environment: Mapping[str, str]) -> dict[str, Any]:
-    """TF_CONFIG as tf.distribute's SlurmClusterResolver finds the cluster; srun starts one process a node, or more.
+    """Returns TF_CONFIG as tf.distribute's SlurmClusterResolver finds the cluster, of one process a node or more.
 
     Raises:
         UserError: SLURM's variables are not those of a step.

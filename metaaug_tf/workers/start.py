@@ -12,12 +12,12 @@ import tensorflow as tf
 import metaaug_tf
 from metaaug_tf.config import describe_difference
 from metaaug_tf.errors import UserError
-from metaaug_tf.workers.cluster import Cluster, addresses_in, find_cluster
-from metaaug_tf.workers.rendezvous import meet, tell_refusal
+from metaaug_tf.workers.cluster import Cluster, find_addresses, find_cluster
+from metaaug_tf.workers.rendezvous import announce_rejection, rendezvous
 from metaaug_tf.workers.workers import Workers
 
 # Machines of a cluster may take a while to come up.
-SECONDS_TO_COME = 600
+SECONDS_TO_ARRIVE = 600
 _PACKAGES = (metaaug_tf, tf, keras, np)
 
 
@@ -26,55 +26,57 @@ def start(distribution: str, devices: int, config: Mapping[str, Any]) -> Workers
 
     Args:
         distribution: none, mirrored or multi_worker.
-        devices: how many devices of this machine; 0 = all of its GPUs, or its CPU as one device.
+        devices: number of this machine's devices; 0 = all of its GPUs, or its CPU as one device.
         config: the run's, which has to be the same on all workers.
 
     Raises:
-        UserError: there are not so many devices, no such cluster, or workers that differ.
+        UserError: there are fewer devices, no such cluster, or workers that differ.
     """
     if distribution == "none":
         if devices:
-            raise UserError(f"--devices={devices} is of use with --distribution=mirrored or multi_worker only")
+            raise UserError(f"--devices={devices} needs --distribution=mirrored or multi_worker")
         return Workers()
     if distribution == "mirrored":
         return Workers(tf.distribute.MirroredStrategy(_choose_devices(devices)))
     try:
         cluster = find_cluster()
     except UserError as error:  # the others would wait for this worker
-        tell_refusal(addresses_in(os.environ.get("TF_CONFIG", "")), str(error))
+        announce_rejection(find_addresses(os.environ.get("TF_CONFIG", "")), str(error))
         raise
+    fault = ""
     try:
-        fault, found = "", _choose_devices_of_worker(devices)
-    except UserError as error:  # to be told to the others first
-        fault, found = str(error), 0
+        device_count = _choose_devices_of_worker(devices)
+    except UserError as error:  # raised after the others have been told
+        fault, device_count = str(error), 0
     if len(cluster.addresses) == 1 and fault:
         raise UserError(fault)
     if len(cluster.addresses) > 1:
         print(f"{cluster.name(cluster.index)} of {len(cluster.addresses)} waits for the others", flush=True)
-        check_facts(cluster, meet(cluster, {"fault": fault, **facts_of(config, found)}, SECONDS_TO_COME))
+        metadata = {"fault": fault, **settings_to_compare(config, device_count)}
+        check_settings(cluster, rendezvous(cluster, metadata, SECONDS_TO_ARRIVE))
     return Workers(tf.distribute.MultiWorkerMirroredStrategy())
 
 
-def facts_of(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
-    """What has to be the same on all workers: settings, versions and the number of devices."""
+def settings_to_compare(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
+    """Returns what has to be the same on all workers: settings, versions and the number of devices."""
     versions = {f"version of {package.__name__}": package.__version__ for package in _PACKAGES}
     return {**config, **versions, "version of Python": platform.python_version(), "devices": devices}
 
 
-def check_facts(cluster: Cluster, facts: Sequence[Mapping[str, Any]]) -> None:
-    """Refuses workers that are not as the chief is.
+def check_settings(cluster: Cluster, settings: Sequence[Mapping[str, Any]]) -> None:
+    """Rejects workers whose settings are not the chief's.
 
     Args:
         cluster: who they are.
-        facts: of each worker in turn; "fault" is why it refuses to train, or "".
+        settings: of each worker in turn; "fault" is why it can't train, or "".
 
     Raises:
         UserError: the same on all workers.
     """
-    lines = [f"{cluster.name(number)}: {other['fault']}" for number, other in enumerate(facts) if other["fault"]]
+    lines = [f"{cluster.name(index)}: {other['fault']}" for index, other in enumerate(settings) if other.get("fault")]
     if not lines:
-        texts = [describe_difference(facts[0], other) for other in facts]
-        lines = [f"{cluster.name(number)} differs:\n{text}" for number, text in enumerate(texts) if text]
+        texts = [describe_difference(settings[0], other) for other in settings]
+        lines = [f"{cluster.name(index)} differs:\n{text}" for index, text in enumerate(texts) if text]
         if lines:
             lines.insert(0, "all workers need the same settings and packages (below, the chief's value comes first)")
     if lines:
@@ -82,12 +84,12 @@ def check_facts(cluster: Cluster, facts: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _choose_devices_of_worker(devices: int) -> int:
-    """Makes TensorFlow see as many devices as asked for; returns how many these are."""
+    """Makes TensorFlow see as many devices as asked for; returns their number."""
     gpus = _choose_gpus(devices)
     if not gpus and devices > 1:
         raise UserError(
-            f"--devices={devices} is more than there are: without GPUs, each process of a multi_worker run has one "
-            "device, its CPU. Start more processes, or use --distribution=mirrored on one machine."
+            f"--devices={devices}, but without GPUs each process of a multi_worker run has one device, its CPU. Start "
+            "more processes, or use --distribution=mirrored on one machine."
         )
     return gpus or 1
 
@@ -96,7 +98,7 @@ def _choose_gpus(devices: int) -> int:
     """Makes TensorFlow see the first `devices` GPUs, 0 all; returns how many it sees."""
     gpus = tf.config.list_physical_devices("GPU")
     if devices > len(gpus) > 0:
-        raise UserError(f"--devices={devices} is more than there are: this machine has {len(gpus)} GPU(s)")
+        raise UserError(f"--devices={devices}, but this machine has only {len(gpus)} GPU(s)")
     chosen = gpus[: devices or None]
     if chosen:
         tf.config.set_visible_devices(chosen, "GPU")
@@ -104,15 +106,15 @@ def _choose_gpus(devices: int) -> int:
 
 
 def _choose_devices(devices: int) -> list[str]:
-    """Names of GPUs, or, without any, of parts of the CPU, to try on a desk what several GPUs do."""
+    """Returns names of GPUs, or, without any, of parts of the CPU, to try on a desk what several GPUs do."""
     if gpus := _choose_gpus(devices):
-        return [f"GPU:{number}" for number in range(gpus)]
+        return [f"GPU:{index}" for index in range(gpus)]
     cores, wanted = len(os.sched_getaffinity(0)), devices or 1
     if wanted > cores:
         raise UserError(
-            f"--devices={devices} is more than there are: TensorFlow sees no GPU here, and there are {cores} core(s)"
+            f"--devices={devices}, but TensorFlow sees no GPU here, and this machine has only {cores} core(s)"
         )
     if wanted > 1:
         parts = [tf.config.LogicalDeviceConfiguration()] * wanted
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
-    return [f"CPU:{number}" for number in range(wanted)]
+    return [f"CPU:{index}" for index in range(wanted)]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.workers.cluster import Cluster, addresses_in, find_cluster, read_tf_config
+from metaaug_tf.workers.cluster import Cluster, find_addresses, find_cluster, read_tf_config
 
 TWO = ["host1:12345", "host2:12345"]
 
@@ -26,7 +26,7 @@ def test_a_chief_job_comes_first(task, index):
 
 def test_addresses_are_found_in_what_is_malformed():
     text = '{"cluster": {"worker": ["host-1.a:80", "[::1]:81", 10.0.0.1:82]}, "task": {"index":0}'
-    assert addresses_in(text) == ["host-1.a:80", "[::1]:81", "10.0.0.1:82"]
+    assert find_addresses(text) == ["host-1.a:80", "[::1]:81", "10.0.0.1:82"]
 
 
 def test_ipv6_addresses_and_their_ports():
@@ -36,18 +36,18 @@ def test_ipv6_addresses_and_their_ports():
 
 MALFORMED = [
     ("{", "not JSON"),
-    ("[]", '"cluster" is not there'),
-    ("{}", '"cluster" is not there'),
-    (tf_config({"worker": TWO, "ps": ["host3:1"]}), "not ps"),
-    (tf_config({"worker": "host1:12345"}), '"worker" is not a list'),
-    (tf_config({"worker": []}), '"worker" is not a list'),
-    (tf_config({"worker": ["host1", "host2:1"]}), '"worker" is not a list of HOST:PORT'),
-    (tf_config({"worker": ["host1:70000", "host2:1"]}), '"worker" is not a list of HOST:PORT'),
-    (tf_config({"worker": TWO, "chief": ["a:1", "b:1"]}), 'one "chief"'),
+    ("[]", '"cluster" is missing'),
+    ("{}", '"cluster" is missing'),
+    (tf_config({"worker": TWO, "ps": ["host3:1"]}), '"chief" or "worker", got ps'),
+    (tf_config({"worker": "host1:12345"}), '"worker" must be a list'),
+    (tf_config({"worker": []}), '"worker" must be a list'),
+    (tf_config({"worker": ["host1", "host2:1"]}), '"worker" must be a list of HOST:PORT'),
+    (tf_config({"worker": ["host1:70000", "host2:1"]}), '"worker" must be a list of HOST:PORT'),
+    (tf_config({"worker": TWO, "chief": ["a:1", "b:1"]}), 'at most one "chief"'),
     (tf_config(task={"type": "evaluator", "index": 0}), '"type" that "cluster" has: worker'),
-    (tf_config(task={"type": "worker"}), "from 0 to 1, not None"),
-    (tf_config(task={"type": "worker", "index": 2}), "from 0 to 1, not 2"),
-    (tf_config(task={"type": "worker", "index": "0"}), "from 0 to 1, not '0'"),
+    (tf_config(task={"type": "worker"}), "from 0 to 1, got None"),
+    (tf_config(task={"type": "worker", "index": 2}), "from 0 to 1, got 2"),
+    (tf_config(task={"type": "worker", "index": "0"}), "from 0 to 1, got '0'"),
     (tf_config({"worker": [TWO[0], TWO[0]]}), "twice"),
 ]
 

@@ -36,24 +36,24 @@ def test_mirrored_takes_the_first_gpus_or_all(four_gpus, devices, names):
 @pytest.mark.parametrize("kind", ["mirrored", "multi_worker"])
 def test_more_gpus_than_there_are(four_gpus, monkeypatch, kind):
     monkeypatch.setenv("TF_CONFIG", ALONE)
-    with pytest.raises(UserError, match=r"--devices=5 is more than there are: this machine has 4 GPU"):
+    with pytest.raises(UserError, match=r"--devices=5, but this machine has only 4 GPU"):
         distribution.start(kind, 5, CONFIG)
     assert four_gpus == []
 
 
 def test_more_logical_devices_than_cores():
-    with pytest.raises(UserError, match=r"--devices=100000 is more than there are: .*no GPU .*core\(s\)"):
+    with pytest.raises(UserError, match=r"--devices=100000, but TensorFlow sees no GPU here.*core\(s\)"):
         distribution.start("mirrored", 100_000, CONFIG)
 
 
 def test_a_worker_without_gpus_has_one_device(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", ALONE)
-    with pytest.raises(UserError, match="--devices=2 is more than there are: without GPUs"):
+    with pytest.raises(UserError, match="--devices=2, but without GPUs"):
         distribution.start("multi_worker", 2, CONFIG)
 
 
 def test_devices_without_a_distribution():
-    with pytest.raises(UserError, match="--devices=2 is of use with --distribution"):
+    with pytest.raises(UserError, match="--devices=2 needs --distribution"):
         distribution.start("none", 2, CONFIG)
 
 
