@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
+from metaaug_tf.data.examples import LabelledImages
 from metaaug_tf.data.input_shard import sharded_by_example
-from metaaug_tf.data.labelled_images import LabelledImages
 
 
 def evaluation_dataset(examples: LabelledImages, batch_size: int = 256, replicas: int = 1) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""Shuffled passes over a set: the order of the images, from (key, epoch) alone."""
+"""Indices of examples: shuffled passes over a set, from (key, epoch) alone, and copies of an index."""
 
 import tensorflow as tf
 
@@ -35,6 +35,11 @@ def endless_passes(count: int, key: int, epoch: tf.Tensor) -> tf.data.Dataset:
     """The order of `shuffled_passes` for an unknown number of steps: int64 scalars, as many as wanted."""
     passes = tf.data.Dataset.range(_PASSES_PER_EPOCH)
     return passes.flat_map(lambda index: tf.data.Dataset.from_tensor_slices(_shuffled(count, key, epoch, index)))
+
+
+def repeated(indices: tf.Tensor, count: int, times: int) -> tf.Tensor:
+    """Indices int64 [times * B] for draws: the given ones [B] below `count`, then again from `count` on, and so on."""
+    return tf.concat([indices + copy * count for copy in range(times)], axis=0)
 
 
 def _shuffled(count: int, key: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

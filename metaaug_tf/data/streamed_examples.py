@@ -14,8 +14,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from metaaug_tf.augmentation.random import RESIZED_CROP_STREAM, seed_per_example
-from metaaug_tf.data.examples import Examples
-from metaaug_tf.data.labelled_images import LabelledImages, repeated
+from metaaug_tf.data.examples import Examples, LabelledImages
+from metaaug_tf.data.shuffling import repeated
 from metaaug_tf.errors import UserError
 
 _FILES_AT_ONCE = 16

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from metaaug_tf.augmentation.augment import augment
 from metaaug_tf.augmentation.batch import TrainingInputs
-from metaaug_tf.data.examples import Examples
+from metaaug_tf.data.examples import Examples, LabelledImages
 from metaaug_tf.data.input_shard import InputShard, check_divisible, distribute
-from metaaug_tf.data.labelled_images import LabelledImages
 from metaaug_tf.data.service import map_elsewhere, reachable_services
 from metaaug_tf.data.shuffling import TRAIN_ORDER, VALIDATION_ORDER, order_key, shuffled_passes
 from metaaug_tf.errors import UserError

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from metaaug_tf.augmentation.augment import augment
-from metaaug_tf.data.labelled_images import LabelledImages
+from metaaug_tf.data.examples import LabelledImages
 from metaaug_tf.files import written_aside
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.policy.network import weigh

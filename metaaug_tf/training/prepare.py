@@ -4,9 +4,8 @@ import hashlib
 import json
 
 from metaaug_tf.config import Config
-from metaaug_tf.data.examples import Examples, Splits
+from metaaug_tf.data.examples import Examples, LabelledImages, Splits
 from metaaug_tf.data.input_shard import check_divisible
-from metaaug_tf.data.labelled_images import LabelledImages
 from metaaug_tf.data.sources import load_dataset
 from metaaug_tf.run_folder import RunFolder
 from metaaug_tf.settings import DataSettings
