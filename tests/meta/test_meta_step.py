@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import metaaug_tf as ma
-from metaaug_tf.meta.forward import FunctionalTask
+from metaaug_tf.meta.forward import FunctionalTask, training_forward
 from metaaug_tf.meta.gradient import MetaGradient
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.step import MetaStep, TrainingBatch
@@ -145,3 +145,11 @@ def test_gradients_are_those_of_the_method_asked_for_and_change_nothing():
 def test_an_empty_validation_batch_is_rejected():
     with pytest.raises(ma.UserError, match="validation batch is empty"):
         make_step().take(batch(validation=0), update_policy=True)
+
+
+def test_features_are_constants_to_the_task():
+    """The policy's weights must not pass a gradient to the task network through its features."""
+    step, data = make_step(), batch()
+    forward = training_forward(step.task, data.images, data.labels)
+    assert all(gradient is None for gradient in forward.tape.gradient(forward.features, forward.values))
+    assert all(gradient is not None for gradient in forward.tape.gradient(forward.losses, forward.values))

@@ -1,9 +1,10 @@
 """The sampler's arithmetic by hand, and how a model moves it."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import tiny_task
+from helpers import random_examples, tiny_task
 
 import metaaug_tf as ma
 from metaaug_tf.policy.sampler import initial_probabilities, pair_probabilities
@@ -104,3 +105,27 @@ def test_odds_out_of_range(odds):
 def test_settings_out_of_range(arguments):
     with pytest.raises(ma.UserError, match="history_epochs >= 1"):
         ma.PairSampler(**arguments)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Notes the sampler's epoch at each end of an epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(int(self.model.sampler.epoch.numpy()))
+
+
+@pytest.mark.parametrize("how", ["alone", "list", "with an update", "CallbackList", "CallbackList with an update"])
+def test_fit_updates_the_sampler_once_and_before_the_callbacks_given(how):
+    task = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    model, recorder = ma.MetaAugment(task, policy_network=None), Recorder()
+    model.compile("sgd", loss="sparse_categorical_crossentropy", jit_compile=False)
+    callbacks = [ma.SamplerUpdate(), recorder] if "update" in how else [recorder]
+    if "CallbackList" in how:
+        callbacks = keras.callbacks.CallbackList(callbacks, add_history=True, model=model)
+    data = ma.training_dataset(random_examples(8, 0), random_examples(4, 1), model.sampler, batch_size=4)
+    model.fit(data, epochs=2, verbose=0, callbacks=recorder if how == "alone" else callbacks)
+    assert recorder.seen == [1, 2]
