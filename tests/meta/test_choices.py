@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import metaaug_tf as ma
-from metaaug_tf.config import RULES
+from metaaug_tf.config import settings_table
 from metaaug_tf.meta.choices import METHODS, WEIGHTINGS, MetaSettings
 from metaaug_tf.meta.gradient import MetaGradient, find_method
 from metaaug_tf.meta.weights import find_weighting, normalised_weights
@@ -28,7 +28,7 @@ def test_every_row_leads_to_the_function_of_its_name(rows, find):
     ("setting", "names"), [("meta_gradient", METHODS), ("weighting", WEIGHTINGS), ("policy_head", HEADS)]
 )
 def test_the_config_allows_the_rows_and_nothing_else(setting, names):
-    allowed, text = RULES[setting]
+    allowed, text = settings_table()[setting].metadata["rule"]
     assert text == f"one of {', '.join(names)}" and all(map(allowed, names)) and not allowed("best")
 
 
