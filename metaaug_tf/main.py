@@ -3,6 +3,7 @@
 TensorFlow is imported only after the flags are parsed and the config is checked.
 """
 
+import contextlib
 import shlex
 import signal
 import sys
@@ -16,7 +17,7 @@ from metaaug_tf.config import DISTRIBUTIONS, POLICIES, check_config, config_for
 from metaaug_tf.errors import UserError, WorkerLost
 from metaaug_tf.quiet import quiet_stderr
 from metaaug_tf.settings import MEANINGS
-from metaaug_tf.signals import Stopped
+from metaaug_tf.signals import Stopped, heeded_signals
 
 MODES = ("train", "evaluate", "export", "report")
 USAGE_ERROR = 2
@@ -169,7 +170,7 @@ def run() -> None:
         print(policy_text(Path(FLAGS.show_policy)))
     elif FLAGS.mode == "train":
         workers = distribution.start(FLAGS.distribution, FLAGS.devices, config)
-        signal.signal(signal.SIGTERM, _stop)  # TensorFlow has put its own handler in its place
+        _end_by_signals()  # TensorFlow has put its own handler in the place of SIGTERM's
         train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None, workers)
     elif FLAGS.mode == "report":
         commands.report(workdir, FLAGS.compare)
@@ -182,9 +183,9 @@ def run() -> None:
 def main() -> int:
     """Runs the command line; returns the exit code.
 
-    0, 2 for bad input, 75 where another worker has died, 130 after Ctrl-C, 143 after SIGTERM.
+    0, 2 for bad input, 75 where another worker has died, 129 after SIGHUP, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    _end_by_signals()
     try:
         parse()
         run()
@@ -196,14 +197,28 @@ def main() -> int:
         return WORKER_LOST
     except (Stopped, KeyboardInterrupt) as stopped:
         command = shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]])
-        print(f"\nmetaaug_tf: stopped; to go on:\n{command}", file=sys.stderr)
+        _ignore_hangup()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"\nmetaaug_tf: stopped; to go on:\n{command}", file=sys.stderr)
         return stopped.exit_code if isinstance(stopped, Stopped) else 128 + signal.SIGINT
     return 0
 
 
-def _stop(number: int, _) -> None:
-    """Ends the command in good order where nothing has to be saved first."""
-    raise Stopped(number)
+def _end_by_signals() -> None:
+    """Lets SIGTERM and SIGHUP end the command in good order where nothing has to be saved first."""
+    for signum in heeded_signals():
+        if signum != signal.SIGINT:  # Python makes it a KeyboardInterrupt
+            signal.signal(signum, _stop)
+
+
+def _stop(signum: int, _) -> None:
+    _ignore_hangup()
+    raise Stopped(signum)
+
+
+def _ignore_hangup() -> None:
+    """Lets the end not be disturbed: a terminal that closes sends SIGHUP twice, by the shell and by the kernel."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
