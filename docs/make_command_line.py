@@ -24,8 +24,14 @@ Made by `python docs/make_command_line.py` from the program's own flags.
 
 {flags}
 
-The same command again goes on where it stopped. Exit codes: 0; 2 for bad input, with what was given and what is
-allowed; 130 after Ctrl-C and 143 after SIGTERM, everything saved.
+The same command again goes on where it stopped. Exit codes:
+
+| code | after |
+| --- | --- |
+| 0 | all is done |
+| {usage} | bad input, or a file that can't be written; the message says what was given and what to do |
+| {lost} | another worker of a multi_worker run has died; start all workers again |
+| 129, 130, 143 | SIGHUP (the terminal was closed), Ctrl-C, SIGTERM; everything is saved |
 
 ## Settings
 
@@ -85,6 +91,8 @@ def serve_rows():
 def page():
     """The page's text; needs metaaug_tf.main's flags defined."""
     return TEXT.format(
+        usage=main.USAGE_ERROR,
+        lost=main.WORKER_LOST,
         flags=table(("flag", "default", "what it does"), *flag_rows()),
         settings=table(("setting", "default", "what it is", "allowed"), *setting_rows()),
         serve=table(("flag", "default", "what it does"), *serve_rows()),

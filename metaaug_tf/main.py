@@ -17,7 +17,7 @@ from metaaug_tf.augmentation.policies import POLICIES
 from metaaug_tf.config import DISTRIBUTIONS, Config, check_config, config_for, settings_table
 from metaaug_tf.errors import UserError, WorkerLost
 from metaaug_tf.quiet import dispensable_output, drop_unwritten_output, open_missing_output, quiet_stderr
-from metaaug_tf.signals import Stopped
+from metaaug_tf.signals import Stopped, heeded_signals
 
 MODES = ("train", "evaluate", "export", "report")
 USAGE_ERROR = 2
@@ -176,7 +176,7 @@ def run() -> None:
         print(policy_text(Path(FLAGS.show_policy)))
     elif FLAGS.mode == "train":
         workers = distribution.start(FLAGS.distribution, FLAGS.devices, config.flat)
-        signal.signal(signal.SIGTERM, _stop)  # TensorFlow has put its own handler in its place
+        _end_by_signals()  # TensorFlow has put its own handler in the place of SIGTERM's
         with dispensable_output():
             train(config, workdir, FLAGS.data_dir, Path(FLAGS.fork) if FLAGS.fork else None, workers, _command())
     elif FLAGS.mode == "report":
@@ -200,10 +200,10 @@ def _check_path(flag: str, path: str | None) -> None:
 def main() -> int:
     """Runs the command line; returns the exit code.
 
-    0, 2 for bad input, 75 where another worker has died, 130 after Ctrl-C, 143 after SIGTERM.
+    0, 2 for bad input, 75 where another worker has died, 129 after SIGHUP, 130 after Ctrl-C, 143 after SIGTERM.
     """
     open_missing_output()
-    signal.signal(signal.SIGTERM, _stop)
+    _end_by_signals()
     try:
         parse()
         run()
@@ -218,6 +218,7 @@ def main() -> int:
         _say(f"metaaug_tf: {error}")
         return WORKER_LOST
     except (Stopped, KeyboardInterrupt) as stopped:
+        _ignore_hangup()
         _say(f"\nmetaaug_tf: stopped; to resume:\n{_command()}")
         return stopped.exit_code if isinstance(stopped, Stopped) else 128 + signal.SIGINT
     return 0
@@ -234,9 +235,21 @@ def _command() -> str:
     return shlex.join(["python", "-m", "metaaug_tf.main", *sys.argv[1:]])
 
 
-def _stop(number: int, _) -> None:
-    """Ends the command in good order where nothing has to be saved first."""
-    raise Stopped(number)
+def _end_by_signals() -> None:
+    """Lets SIGTERM and SIGHUP end the command in good order where nothing has to be saved first."""
+    for signum in heeded_signals():
+        if signum != signal.SIGINT:  # Python makes it a KeyboardInterrupt
+            signal.signal(signum, _stop)
+
+
+def _stop(signum: int, _) -> None:
+    _ignore_hangup()
+    raise Stopped(signum)
+
+
+def _ignore_hangup() -> None:
+    """Lets the end not be disturbed: a terminal that closes sends SIGHUP twice, by the shell and by the kernel."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the first asks to stop after the step under way, the second stops at once."""
+"""SIGTERM, Ctrl-C, SIGHUP of a closed terminal: the first ends training after the step, the second at once."""
 
 import contextlib
 import os
@@ -6,7 +6,13 @@ import signal
 import sys
 import threading
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def heeded_signals() -> tuple[signal.Signals, ...]:
+    """Returns SIGNALS, without SIGHUP where whoever started this process wants it ignored, as nohup does."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(signum for signum in SIGNALS if signum != signal.SIGHUP or not ignored)
 
 
 class Stopped(BaseException):
@@ -16,13 +22,13 @@ class Stopped(BaseException):
     their own.
 
     Attributes:
-        exit_code: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
+        exit_code: 129 after SIGHUP, 130 after Ctrl-C, 143 after SIGTERM, as shells count.
     """
 
-    def __init__(self, number: int):
+    def __init__(self, signum: int):
         """Takes the signal's number."""
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
 
 
 class StopRequest:
@@ -34,18 +40,18 @@ class StopRequest:
     Example:
         with StopRequest() as stop:
             ...
-            if stop.number is not None:
+            if stop.signum is not None:
                 ...
     """
 
     def __init__(self):
         """Notes nothing before it is entered."""
-        self._number: int | None = None
+        self._signum: int | None = None
 
     @property
-    def number(self) -> int | None:
-        """The signal that has come, or None."""
-        return self._number
+    def signum(self) -> int | None:
+        """Number of the signal that has come, or None."""
+        return self._signum
 
     def __enter__(self):
         """Takes over the handlers; only in the main thread, as Python demands."""
@@ -55,13 +61,13 @@ class StopRequest:
         self._thread.start()
         # In this order no signal is lost: one in between still ends the command.
         self._wakeup = signal.set_wakeup_fd(self._write)
-        self._handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        self._handlers = {signum: signal.signal(signum, lambda *_: None) for signum in heeded_signals()}
         return self
 
     def __exit__(self, *_):
         """Gives the handlers back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
         signal.set_wakeup_fd(self._wakeup)
         os.close(self._write)
         self._thread.join()
@@ -69,11 +75,13 @@ class StopRequest:
 
     def _watch(self, descriptor: int) -> None:
         while received := os.read(descriptor, 1):
-            number = received[0]
-            if number not in SIGNALS:
+            signum = received[0]
+            if signum not in SIGNALS:
                 continue
-            if self._number is not None:
-                os._exit(128 + number)  # checkpoints are written aside, so nothing half done is left
-            self._number = number
+            if self._signum is not None and signum == signal.SIGHUP:
+                continue  # a terminal that closes sends it twice, by the shell and by the kernel: nobody asks again
+            if self._signum is not None:
+                os._exit(128 + signum)  # checkpoints are written aside, so nothing half done is left
+            self._signum = signum
             with contextlib.suppress(OSError, ValueError):  # the terminal may be gone; the next signal must still count
                 print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)

@@ -173,10 +173,10 @@ class Checkpoints(keras.callbacks.Callback):
         self.position = Position(self.position.epoch, self._steps_before + batch + 1)
         if batch + 1 >= self.params["steps"] or self.model.stop_training:
             return  # on_epoch_end follows and writes one
-        number, due = self._workers.agree(self._stop, time.monotonic() - self._written_at >= self._seconds)
-        if due or number is not None:
+        signum, due = self._workers.agree(self._stop, time.monotonic() - self._written_at >= self._seconds)
+        if due or signum is not None:
             self.save()
-        self._stop_for(number)
+        self._stop_for(signum)
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes a checkpoint; by now the sampler is in the next epoch."""
@@ -194,13 +194,13 @@ class Checkpoints(keras.callbacks.Callback):
         self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
-        number, _ = self._workers.agree(self._stop)
-        self._stop_for(number)
+        signum, _ = self._workers.agree(self._stop)
+        self._stop_for(signum)
 
-    def _stop_for(self, number: int | None) -> None:
-        if number is not None:
+    def _stop_for(self, signum: int | None) -> None:
+        if signum is not None:
             self._fail_if_unwritten()
-            raise Stopped(number)
+            raise Stopped(signum)
 
     def _fail_if_unwritten(self) -> None:
         if self._unwritten is not None:

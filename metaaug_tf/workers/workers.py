@@ -76,7 +76,10 @@ class Workers:
     def _name_faults(self, faults: list[str]) -> str:
         if len(set(faults)) == 1:
             return faults[0]
-        return "\n".join(f"{self.cluster.name(index)}: {fault}" for index, fault in enumerate(faults) if fault)
+        return "\n".join(f"{self._name(index)}: {fault}" for index, fault in enumerate(faults) if fault)
+
+    def _name(self, index: int) -> str:
+        return self.cluster.name(index) if self.cluster else "this process"
 
     def check_same(self, what: str, text: str) -> None:
         """Rejects workers for which a text is not the same.
@@ -85,11 +88,11 @@ class Workers:
             UserError: on all workers; says what it is of.
         """
         texts = self.collectives.messages(text)
-        if different := [self.cluster.name(index) for index, other in enumerate(texts) if other != texts[0]]:
-            raise UserError(f"{' and '.join(different)} have other {what} than the chief, {self.cluster.name(0)}")
+        if different := [self._name(index) for index, other in enumerate(texts) if other != texts[0]]:
+            raise UserError(f"{' and '.join(different)} have other {what} than the chief, {self._name(0)}")
 
     def agree(self, stop: StopRequest, due: bool = False) -> tuple[int | None, bool]:
-        """What all do after this step.
+        """Returns what all workers do after this step.
 
         Args:
             stop: whether a signal has come to this worker.
@@ -98,15 +101,15 @@ class Workers:
         Returns:
             (a signal that has come to any worker, or None; whether it is time).
         """
-        own = [stop.number == number for number in SIGNALS] + [due and self.is_chief]
+        own = [stop.signum == signum for signum in SIGNALS] + [due and self.is_chief]
         *signals, due_for_all = self.collectives.total(np.array(own, np.int64))
-        return next((number for number, count in zip(SIGNALS, signals, strict=True) if count), None), bool(due_for_all)
+        return next((signum for signum, count in zip(SIGNALS, signals, strict=True) if count), None), bool(due_for_all)
 
     def check_stop(self, stop: StopRequest) -> None:
         """Raises Stopped on all workers if a signal has come to any."""
-        number, _ = self.agree(stop)
-        if number is not None:
-            raise Stopped(number)
+        signum, _ = self.agree(stop)
+        if signum is not None:
+            raise Stopped(signum)
 
 
 _KINDS = (

@@ -28,8 +28,8 @@ def test_every_row_leads_to_the_function_of_its_name(rows, find):
     ("setting", "names"), [("meta_gradient", METHODS), ("weighting", WEIGHTINGS), ("policy_head", HEADS)]
 )
 def test_the_config_allows_the_rows_and_nothing_else(setting, names):
-    allowed, text = settings_table()[setting].metadata["rule"]
-    assert text == f"one of {', '.join(names)}" and all(map(allowed, names)) and not allowed("best")
+    rule = settings_table()[setting].metadata["rule"]
+    assert rule.words() == f"one of {', '.join(names)}" and all(map(rule.allows, names)) and not rule.allows("best")
 
 
 def test_the_rows_are_read_without_tensorflow():

@@ -1,6 +1,7 @@
 """Small runs of the command line in processes of their own, and what has to be the same of two of them."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -32,9 +33,16 @@ ORDINARY = ("-m", "metaaug_tf.main")
 TIMES = ("seconds", "cpu_seconds", "images_per_second", "input_bound_fraction")
 
 
+def heed_hangup():
+    """For a new process, which would ignore SIGHUP if the tests were started by nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(workdir, *more, program=ORDINARY):
     arguments = [sys.executable, "-u", *program, f"--workdir={workdir}", *SETTINGS, *more]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_hangup
+    )
 
 
 def finish(workdir, *more, program=ORDINARY):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
+from command_runs import heed_hangup
+
 
 def free_ports(count):
     """Port numbers that nobody uses now."""
@@ -36,6 +38,7 @@ def workers(*arguments_of_each, absent=0, program=("-m", "metaaug_tf.main")):
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
+                    preexec_fn=heed_hangup,
                     env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "2"},
                 )
             )

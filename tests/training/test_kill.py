@@ -11,7 +11,14 @@ from command_runs import KILLS, STEPS, assert_same, finish, results, start
 
 from metaaug_tf.checkpoints.folder import CheckpointFolder
 
-pytestmark = pytest.mark.slow
+SHORT = ("--policy=none", "--config.epochs=1")
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "short"
+    finish(workdir, *SHORT)
+    return results(workdir)
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +34,23 @@ def whole_rows(workdir):
     return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.is_file() else []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGKILL, -9), (signal.SIGHUP, 129)])
+def test_ended_within_an_epoch_it_resumes_there_and_ends_as_the_uninterrupted_run(tmp_path, short, signum, code):
+    """The quickest of the cases below: one epoch in which nothing is learned about augmentation."""
+    workdir = tmp_path / "ended"
+    process = start(workdir, *SHORT)
+    while process.poll() is None and not CheckpointFolder(workdir / "checkpoints").names():
+        time.sleep(0.002)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == code and "Traceback" not in errors, errors
+    assert 0 < CheckpointFolder(workdir / "checkpoints").newest_whole().position.step < STEPS
+    finish(workdir, *SHORT)
+    assert_same(short, results(workdir))
+
+
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_ends_as_the_uninterrupted_run(tmp_path, straight):
     draw, workdir, in_writing, positions = random.Random(0), tmp_path / "killed", 0, []
     for _ in range(KILLS):
@@ -61,12 +85,13 @@ def wait_for_a_new_checkpoint(workdir, process):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_stopped_by_a_signal_the_printed_command_goes_on(tmp_path, straight, number, code):
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_stopped_by_a_signal_the_printed_command_goes_on(tmp_path, straight, signum, code):
     workdir = tmp_path / "stopped"
     process = start(workdir)
     wait_for_a_new_checkpoint(workdir, process)
-    process.send_signal(number)
+    process.send_signal(signum)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == code, errors
     assert "to resume:" in errors and f"--workdir={workdir}" in errors and "Traceback" not in errors
@@ -74,6 +99,7 @@ def test_stopped_by_a_signal_the_printed_command_goes_on(tmp_path, straight, num
     assert_same(straight, results(workdir))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kibibytes", [1700, 4200], ids=["checkpoints", "exports"])
 def test_on_a_disk_that_is_full_it_ends_with_a_message_and_goes_on_when_there_is_room(tmp_path, straight, kibibytes):
     (disk := tmp_path / "disk").mkdir()
@@ -96,6 +122,7 @@ def test_on_a_disk_that_is_full_it_ends_with_a_message_and_goes_on_when_there_is
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_fork_with_other_settings_goes_on_and_leaves_the_run_alone(tmp_path):
     workdir, fork = tmp_path / "run", tmp_path / "fork"
     process = start(workdir)

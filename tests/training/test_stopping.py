@@ -8,20 +8,20 @@ import time
 
 import pytest
 import resumable_runs as resume
+from command_runs import heed_hangup
 
 import metaaug_tf as ma
 from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
 from metaaug_tf.run_folder import RunFolder, check_free
-from metaaug_tf.signals import Stopped, StopRequest
+from metaaug_tf.signals import Stopped, StopRequest, heeded_signals
 from metaaug_tf.workers.workers import Workers
 
 CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
 
 
-def python(code, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def python(code, *arguments, preexec=heed_hangup):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec)
 
 
 HOLD = """
@@ -55,20 +55,39 @@ def test_checking_makes_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_noted_and_handlers_come_back(number, code, capfd):
-    before = signal.getsignal(number)
+@pytest.fixture
+def hangup_heeded():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_noted_and_handlers_come_back(signum, code, capfd, hangup_heeded):
+    before = signal.getsignal(signum)
     with StopRequest() as stop:
         Workers().check_stop(stop)
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signum)
         for _ in range(500):
-            if stop.number is not None:
+            if stop.signum is not None:
                 break
             time.sleep(0.01)
         with pytest.raises(Stopped) as stopped:
             Workers().check_stop(stop)
-    assert stopped.value.exit_code == code and signal.getsignal(number) is before
+    assert stopped.value.exit_code == code and signal.getsignal(signum) is before
     assert "again stops at once" in capfd.readouterr().err
+
+
+def test_what_nohup_ignores_stays_ignored(hangup_heeded):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert heeded_signals() == (signal.SIGINT, signal.SIGTERM)
+    with StopRequest() as stop:
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while stop.signum is None:
+            time.sleep(0.01)
+    assert stop.signum == signal.SIGTERM and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 BUSY = """
@@ -97,6 +116,46 @@ def test_the_second_signal_stops_at_once_in_the_middle_of_a_long_call(busy):
     assert busy.poll() is None
     busy.send_signal(signal.SIGINT)
     assert busy.wait(timeout=60) == 130
+
+
+def test_a_terminal_that_closes_twice_does_not_stop_at_once(busy):
+    """Its shell sends SIGHUP, and when that ends the kernel does; only another signal is a second one."""
+    for _ in range(3):
+        busy.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+    assert busy.poll() is None
+    busy.send_signal(signal.SIGTERM)
+    assert busy.wait(timeout=60) == 143
+
+
+BEFORE_TRAINING = """
+import sys, time
+from metaaug_tf import main
+def run():
+    print("running", flush=True)
+    time.sleep(60)
+main.run, sys.argv = run, ["metaaug"]
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_training_ends_the_command_with_its_code(signum, code):
+    process = python(BEFORE_TRAINING)
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code and "stopped; to resume" in errors and "Traceback" not in errors
+
+
+def test_with_its_terminal_gone_the_command_still_ends_with_its_code():
+    process = python(BEFORE_TRAINING)
+    assert process.stdout.readline() == "running\n"
+    process.stderr.close()
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 129
+    process.stdout.close()
 
 
 def test_the_second_signal_also_stops_what_has_no_terminal_any_more(busy):

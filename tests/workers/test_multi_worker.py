@@ -7,9 +7,11 @@ from pathlib import Path
 import command_runs as kill
 import numpy as np
 import pytest
+import worker_fit
 from multi_worker import ends, workers
 
 from metaaug_tf.checkpoints.folder import CheckpointFolder, read_checkpoint
+from metaaug_tf.workers.workers import Workers
 
 SETTINGS = (
     "--config.train_per_class=4",
@@ -25,7 +27,8 @@ SETTINGS = (
     "--config.synchronise_batch_norm=True",
     "--config.jit_compile=False",
 )
-FLOAT64 = (str(Path(__file__).parents[1] / "support" / "float64_command.py"),)
+SUPPORT = Path(__file__).parents[1] / "support"
+FLOAT64 = (str(SUPPORT / "float64_command.py"),)
 SECONDS_TO_NOTICE = 60
 
 
@@ -74,6 +77,28 @@ def assert_same_training(wanted, found, tolerance):
     assert position == results[0] and accuracies == pytest.approx(results[4], rel=1e-6)
     for row, other in zip(rows, results[2], strict=True):
         assert row == pytest.approx(other, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.long
+def test_two_workers_train_a_small_network_as_one_process_does(tmp_path):
+    """Every variable after every step, in float64, where only the order of sums differs."""
+    with workers([tmp_path], [tmp_path], program=(str(SUPPORT / "worker_fit.py"),)) as processes:
+        found = ends(processes, 300)
+    assert [code for code, _, _ in found] == [0, 0], found
+    assert not (tmp_path / "other").exists(), "the chief alone writes"
+    worker_fit.train(tmp_path / "one", Workers())
+    names, of_one = (CheckpointFolder(tmp_path / name).names() for name in ("chief", "one"))
+    assert names == of_one and len(names) == worker_fit.STEPS
+    for name in names:
+        two, one = (read_checkpoint(tmp_path / part / name) for part in ("chief", "one"))
+        assert one.tensors.keys() == two.tensors.keys() and (one.metadata["replicas"], two.metadata["replicas"]) == (
+            1,
+            2,
+        )
+        for key, array in one.tensors.items():
+            if key.startswith("metrics/") and two.tensors[key].ndim > array.ndim:
+                continue  # in the middle of an epoch each replica has its part
+            np.testing.assert_allclose(two.tensors[key], array, rtol=0, atol=1e-12, err_msg=f"{name} {key}")
 
 
 @pytest.mark.slow
@@ -153,12 +178,13 @@ def test_what_can_not_be_is_refused_by_both_with_the_reason(tmp_path, reason):
 
 
 @pytest.mark.long
-def test_a_worker_that_waits_in_vain_can_be_stopped(tmp_path):
+@pytest.mark.parametrize(("signum", "expected"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_worker_that_waits_in_vain_can_be_stopped(tmp_path, signum, expected):
     with workers(commands(tmp_path / "run")[0], absent=1) as (process,):
         assert "waits for the others" in process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signum)
         code, _, errors = ends([process], 20)[0]
-    assert code == 143 and "stopped; to resume" in errors and "Traceback" not in errors
+    assert code == expected and "stopped; to resume" in errors and "Traceback" not in errors
 
 
 @pytest.mark.long

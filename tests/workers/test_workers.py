@@ -42,19 +42,20 @@ def test_other_data_than_the_chiefs_are_rejected_by_all():
 class Request:
     """Stands for a StopRequest."""
 
-    def __init__(self, number=None):
-        self.number = number
+    def __init__(self, signum=None):
+        self.signum = signum
 
 
 @pytest.mark.parametrize("receiver", [0, 1])
-def test_a_signal_to_one_stops_all(receiver):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_one_stops_all(receiver, signum, code):
     def act(worker):
-        stop = Request(signal.SIGTERM if worker.index == receiver else None)
-        assert worker.agree(stop) == (signal.SIGTERM, False)
+        stop = Request(signum if worker.index == receiver else None)
+        assert worker.agree(stop) == (signum, False)
         worker.check_stop(stop)
 
     errors = both(act)
-    assert [type(error) for error in errors] == [Stopped] * 2 and [error.exit_code for error in errors] == [143] * 2
+    assert [type(error) for error in errors] == [Stopped] * 2 and [error.exit_code for error in errors] == [code] * 2
 
 
 def test_the_chiefs_clock_says_when_a_checkpoint_is_due():
