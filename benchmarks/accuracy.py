@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py --data_dir=DIR --suites glyphs omniglot --seeds 0 1 2 --rows docs/results.json
 
 Each run is the command in its row, in a folder of its own under --workdir; a finished one is not repeated, so an
-interrupted benchmark goes on. The baselines train on the validation images as well, as one would who needs none for a
+interrupted benchmark resumes. The baselines train on the validation images as well, as one would who needs none for a
 policy. Rows are added to --rows as runs finish; `--table` prints means, deviations and costs from them, and
 `--plot=FILE` draws them.
 """
@@ -52,7 +52,7 @@ POLICIES = {
     "metaaugment, half Identity, all images": [*_HALF_IDENTITY, *_ALL_IMAGES],
     "metaaugment, cheap, half Identity, all images": [*_HALF_IDENTITY, *_CHEAP, *_ALL_IMAGES],
 }
-# The same with so many epochs only that training takes the CPU time of `uniform`; needs the rows of both.
+# The same with only as many epochs as make training take the CPU time of `uniform`; needs the rows of both.
 EQUAL_TIME = {
     "metaaugment, time of uniform": "metaaugment",
     "metaaugment, cheap, time of uniform": "metaaugment, cheap",

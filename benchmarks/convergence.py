@@ -123,7 +123,7 @@ def make_data(rng) -> tuple:
 
 
 def start(variables, rng) -> None:
-    """Draws the variables anew: kernels normal with variance 1 / fan-in, biases 0."""
+    """Draws the variables again: kernels normal with variance 1 / fan-in, biases 0."""
     for variable in variables:
         scale = variable.shape[0] ** -0.5 if len(variable.shape) == 2 else 0.0
         variable.assign(scale * rng.normal(size=variable.shape))

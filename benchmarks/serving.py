@@ -1,4 +1,4 @@
-"""Load test of the server: so many clients at once, each sending one PNG a request; prints latencies and errors.
+"""Load test of the server: a number of clients at once, each sending one PNG a request; prints latencies and errors.
 
     python benchmarks/serving.py [--model=runs/demo/export/task] [--clients=64] [--seconds=60]
 

@@ -24,7 +24,7 @@ Made by `python docs/make_command_line.py` from the program's own flags.
 
 {flags}
 
-The same command again goes on where it stopped. Exit codes:
+The same command again resumes where it stopped. Exit codes:
 
 | code | after |
 | --- | --- |

@@ -54,11 +54,13 @@ def define_flags(dataset: str) -> None:
     flags.DEFINE_integer(
         "devices",
         0,
-        "With --distribution: how many GPUs of each machine; 0 = all. Without GPUs, mirrored takes so many cores.",
+        "With --distribution: number of GPUs of each machine; 0 = all. Without GPUs, mirrored counts cores.",
         lower_bound=0,
     )
     flags.DEFINE_string(
-        "fork", None, "A new folder, to go on in it with other settings from the newest checkpoint of --workdir."
+        "fork",
+        None,
+        "A new folder: training resumes in it from the newest checkpoint of --workdir, with other settings.",
     )
     flags.DEFINE_list("compare", [], "With --mode=report: other runs' folders to set beside this one.")
     flags.DEFINE_list("export_format", [], "With --mode=export: also onnx and litert files of the classifier.")

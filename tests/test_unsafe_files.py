@@ -34,7 +34,7 @@ class Bomb:
 
 
 def with_right_sums(folder):
-    """Whoever changes a checkpoint can also write its checksums anew."""
+    """Whoever changes a checkpoint can also write its checksums again."""
     names = (TENSORS_FILE, METADATA_FILE)
     (folder / SUMS_FILE).write_text("".join(f"{sha256_of(folder / name)}  {name}\n" for name in names))
 

@@ -26,7 +26,7 @@ TENSORS_FILE, METADATA_FILE, SUMS_FILE = "tensors.npz", "checkpoint.json", "SHA2
 _NAME = re.compile(r"\d{6}-\d{9}")
 # Removing older checkpoints helps against these errors and no others.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# Only a training that writes checkpoints faster than they are read needs so many.
+# Only a training that writes checkpoints faster than they are read needs this number.
 _MOST_READINGS = 20
 
 

@@ -24,7 +24,7 @@ def training_batches(
     """One epoch of batches for MetaAugment.fit from a dataset of one's own: each of its batches, augmented.
 
     What an image becomes depends on (seed, epoch, its place in the pass over `batches`) alone; order and batch size are
-    those of `batches`. `training_dataset` does the same for images in memory, with an order of its own, and can go on
+    those of `batches`. `training_dataset` does the same for images in memory, with an order of its own, and can resume
     in the middle of an epoch.
 
     Args:

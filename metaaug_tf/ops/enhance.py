@@ -19,7 +19,7 @@ def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     if static_channels(image) == 1:
         return image
     channels = tf.unstack(image, axis=-1)
-    # The branch makes XLA compute the grey version once, and not anew for each channel; at factor 1 it has no say.
+    # The branch makes XLA compute the grey version once, not again for each channel; at factor 1 it has no effect.
     grey = tf.cond(factor == 1.0, lambda: channels[0], lambda: tf.cast(luma(*channels), tf.uint8))
     return _blend(grey[..., tf.newaxis], image, factor)
 

@@ -69,7 +69,7 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
     # All pixels but those of the highest level that comes up, in 255 steps.
     step = tf.reduce_max(tf.where(histogram > 0, below, 0), axis=1, keepdims=True) // 255
     table = tf.cond(
-        # The branch also makes XLA compute the table once, and not an entry anew for every pixel.
+        # The branch also makes XLA compute the table once, not an entry for every pixel.
         tf.reduce_any(step > 0),
         lambda: _equalization_table(below, step),
         lambda: tf.zeros_like(below) + tf.range(256),

@@ -24,16 +24,16 @@ def built(seed=0):
 
 def fit(model, callbacks, epochs=EPOCHS):
     own = tf.data.Dataset.from_tensor_slices(tuple(vars(helpers.random_examples(24, 0)).values())).batch(8)
-    judges = helpers.random_examples(8, 1)
-    data = ma.training_batches(own, judges, model.sampler, seed=1)
-    validation = tf.data.Dataset.from_tensor_slices((judges.images, judges.labels)).batch(8)
+    validation_set = helpers.random_examples(8, 1)
+    data = ma.training_batches(own, validation_set, model.sampler, seed=1)
+    validation = tf.data.Dataset.from_tensor_slices((validation_set.images, validation_set.labels)).batch(8)
     return model.fit(data, validation_data=validation, epochs=epochs, verbose=0, callbacks=callbacks)
 
 
 def evaluated(model):
     """The model's loss on the images by which `fit` validates."""
-    judges = ma.evaluation_dataset(helpers.random_examples(8, 1))
-    return model.evaluate(judges, verbose=0, return_dict=True)["loss"]
+    validation_set = ma.evaluation_dataset(helpers.random_examples(8, 1))
+    return model.evaluate(validation_set, verbose=0, return_dict=True)["loss"]
 
 
 def spoiling(from_epoch):

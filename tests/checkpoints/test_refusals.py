@@ -69,7 +69,7 @@ def test_settings_of_checkpoints_have_ranges():
         check_config({**config, "checkpoint_minutes": -1, "checkpoints_kept": 0})
 
 
-def test_a_fork_starts_the_epoch_anew_with_the_weights_as_they_are(tmp_path):
+def test_a_fork_starts_the_epoch_again_with_the_weights_as_they_are(tmp_path):
     source = RunFolder(tmp_path / "run")
     write_json(source.config, CONFIG)
     with pytest.raises(resume.Killed):

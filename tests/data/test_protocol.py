@@ -70,7 +70,7 @@ def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
         callbacks=[Record(), *averaging_callbacks(config), checkpoints],
     )
     for found, wanted in zip(helpers.values_of(model.task.trainable_variables), seen[-1], strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-6)  # fit ends with the weights, so that it can go on
+        np.testing.assert_allclose(found, wanted, atol=1e-6)  # fit ends with the weights, so that it can resume
     use_averages(model)
     average = seen[0]
     for values in seen[1:]:
@@ -85,7 +85,7 @@ def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
     restored = build_model(Config.of(config), 4, (8, 8, 3), 3)
     assert Checkpoints(restored, tmp_path).restore()
     for found, wanted in zip(helpers.values_of(restored.task.trainable_variables), seen[-1], strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-6)  # training goes on from the weights, not the average
+        np.testing.assert_allclose(found, wanted, atol=1e-6)  # training resumes from the weights, not the average
     use_averages(restored)
     for found, wanted in zip(helpers.values_of(restored.task.trainable_variables), average, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-6)
@@ -116,7 +116,7 @@ def test_which_variables_decay(everything):
         np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-6)
 
 
-def test_repeated_images_are_augmented_anew_and_the_first_as_without_repetition():
+def test_repeated_images_are_augmented_again_and_the_first_as_without_repetition():
     sampler = ma.PairSampler()
     random = np.random.default_rng(0)
     train = ma.Examples(random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8), np.arange(12, dtype=np.int32))

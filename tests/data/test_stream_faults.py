@@ -1,4 +1,4 @@
-"""Files of a streamed dataset that break while a training reads them: named, nothing lost, and mended it goes on."""
+"""Files of a streamed dataset that break during training: named, nothing lost; once they are fixed it resumes."""
 
 import shutil
 from pathlib import Path
@@ -74,7 +74,7 @@ def with_a_flipped_bit(path):
 
 
 def rewritten(path, change):
-    """Writes the file anew, with right checksums, after `change` of its list of records."""
+    """Writes the file again, with right checksums, after `change` of its list of records."""
     records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     change(records)
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -9,7 +9,7 @@ import tensorflow as tf
 import metaaug_tf as ma
 
 PLAIN = ma.Augmentation(padding=0, flip=False)
-TRAIN, JUDGES = helpers.random_examples(20, 0), helpers.random_examples(7, 1)
+TRAIN, VALIDATION_SET = helpers.random_examples(20, 0), helpers.random_examples(7, 1)
 
 
 def pairs(examples, *more):
@@ -25,7 +25,7 @@ def table():
 
 def test_images_are_those_of_the_documented_draws_in_each_epoch():
     sampler = table()
-    dataset = ma.training_batches(pairs(TRAIN).batch(8), JUDGES, sampler, seed=3, augmentation=PLAIN)
+    dataset = ma.training_batches(pairs(TRAIN).batch(8), VALIDATION_SET, sampler, seed=3, augmentation=PLAIN)
     for epoch in range(2):
         read = list(dataset.as_numpy_iterator())
         assert [len(labels) for _, labels in read] == [8, 8, 4]
@@ -43,12 +43,12 @@ def test_images_are_those_of_the_documented_draws_in_each_epoch():
     assert int(dataset.cardinality()) == 3
 
 
-def test_judges_come_in_the_order_of_training_dataset_from_memory_or_a_dataset():
+def test_validation_sets_come_in_the_order_of_training_dataset_from_memory_or_a_dataset():
     sampler = table()
-    known = ma.training_dataset(TRAIN, JUDGES, sampler, batch_size=5, validation_batch_size=3, seed=3)
+    known = ma.training_dataset(TRAIN, VALIDATION_SET, sampler, batch_size=5, validation_batch_size=3, seed=3)
     wanted = [inputs["validation_labels"] for inputs, _ in known.as_numpy_iterator()]
-    for judges in (JUDGES, pairs(JUDGES).batch(2)):
-        batches = ma.training_batches(pairs(TRAIN).batch(5), judges, sampler, validation_batch_size=3, seed=3)
+    for validation_set in (VALIDATION_SET, pairs(VALIDATION_SET).batch(2)):
+        batches = ma.training_batches(pairs(TRAIN).batch(5), validation_set, sampler, validation_batch_size=3, seed=3)
         for (inputs, _), labels in zip(batches.as_numpy_iterator(), wanted, strict=True):
             np.testing.assert_array_equal(inputs["validation_labels"], labels)
             assert inputs["validation_images"].shape == (3, 8, 8, 3)
@@ -57,24 +57,26 @@ def test_judges_come_in_the_order_of_training_dataset_from_memory_or_a_dataset()
 def test_sample_weights_pass_and_shuffling_is_the_users():
     weights = np.arange(20, dtype=np.float32)
     own = pairs(TRAIN, weights).shuffle(20, seed=1).batch(10)
-    read = list(ma.training_batches(own, JUDGES, table()).as_numpy_iterator())
+    read = list(ma.training_batches(own, VALIDATION_SET, table()).as_numpy_iterator())
     seen = np.concatenate([batch[2] for batch in read])
     assert sorted(seen) == list(weights) and list(seen) != list(weights)
     np.testing.assert_array_equal(np.concatenate([batch[1] for batch in read]), TRAIN.labels[seen.astype(int)])
-    again = np.concatenate([batch[2] for batch in ma.training_batches(own, JUDGES, table()).as_numpy_iterator()])
+    again = np.concatenate(
+        [batch[2] for batch in ma.training_batches(own, VALIDATION_SET, table()).as_numpy_iterator()]
+    )
     assert sorted(again) == list(weights)
 
 
 def test_fit_on_one_hot_pairs_of_unknown_number_takes_a_step_for_each_batch():
     one_hot = ma.Examples(TRAIN.images, np.eye(4, dtype=np.float32)[TRAIN.labels])
     own = pairs(one_hot).filter(lambda image, label: True).batch(8)
-    judges = ma.Examples(JUDGES.images, np.eye(4, dtype=np.float32)[JUDGES.labels])
+    validation_set = ma.Examples(VALIDATION_SET.images, np.eye(4, dtype=np.float32)[VALIDATION_SET.labels])
     model = ma.MetaAugment(helpers.tiny_task(dropout=0.1))
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss=loss, metrics=["accuracy"], jit_compile=False)
     seeds = [variable for variable in model.task.variables if "seed" in variable.path]
     before = helpers.values_of(seeds)
-    dataset = ma.training_batches(own, judges, model.sampler)
+    dataset = ma.training_batches(own, validation_set, model.sampler)
     assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
     history = model.fit(dataset, epochs=2, verbose=0).history
     assert int(model.optimizer.iterations.numpy()) == int(model.policy_optimizer.iterations.numpy()) == 6
@@ -88,14 +90,14 @@ def test_fit_on_one_hot_pairs_of_unknown_number_takes_a_step_for_each_batch():
 
 FLOATS = ma.Examples(TRAIN.images.astype(np.float32), TRAIN.labels)
 BAD = [
-    (lambda: (TRAIN, JUDGES), "tf.data.Dataset.*got Examples"),
-    (lambda: (pairs(TRAIN), JUDGES), r"single images.*\.batch"),
-    (lambda: (pairs(FLOATS).batch(4), JUDGES), "uint8.*got float32.*Rescaling"),
-    (lambda: (pairs(TRAIN).batch(4).repeat(), JUDGES), "never end"),
-    (lambda: (pairs(TRAIN).batch(4).map(lambda x, y: x), JUDGES), r"must be \(images, labels\), got"),
-    (lambda: (pairs(TRAIN).batch(4), pairs(JUDGES)), "validation images must be in batches"),
-    (lambda: (pairs(TRAIN).batch(4), pairs(JUDGES).batch(4).take(0)), "validation set is empty"),
-    (lambda: (pairs(TRAIN).batch(4), JUDGES.take(np.arange(0))), "validation set is empty"),
+    (lambda: (TRAIN, VALIDATION_SET), "tf.data.Dataset.*got Examples"),
+    (lambda: (pairs(TRAIN), VALIDATION_SET), r"single images.*\.batch"),
+    (lambda: (pairs(FLOATS).batch(4), VALIDATION_SET), "uint8.*got float32.*Rescaling"),
+    (lambda: (pairs(TRAIN).batch(4).repeat(), VALIDATION_SET), "never end"),
+    (lambda: (pairs(TRAIN).batch(4).map(lambda x, y: x), VALIDATION_SET), r"must be \(images, labels\), got"),
+    (lambda: (pairs(TRAIN).batch(4), pairs(VALIDATION_SET)), "validation images must be in batches"),
+    (lambda: (pairs(TRAIN).batch(4), pairs(VALIDATION_SET).batch(4).take(0)), "validation set is empty"),
+    (lambda: (pairs(TRAIN).batch(4), VALIDATION_SET.take(np.arange(0))), "validation set is empty"),
     (
         lambda: (pairs(TRAIN).batch(4), helpers.random_examples(7, 1, size=9)),
         "validation images must have the shape of",
@@ -112,4 +114,4 @@ def test_what_is_refused(make, message):
 def test_repeated_augmentation_is_refused():
     twice = ma.Augmentation(transforms_per_sample=2)
     with pytest.raises(ma.UserError, match="training_dataset"):
-        ma.training_batches(pairs(TRAIN).batch(4), JUDGES, table(), augmentation=twice)
+        ma.training_batches(pairs(TRAIN).batch(4), VALIDATION_SET, table(), augmentation=twice)

@@ -47,7 +47,7 @@ def test_python_of_the_library_page_runs(demo, monkeypatch):
     examples = random_examples(80, 0, size=32)
     pairs = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
     names = {"images": examples.images, "labels": examples.labels, "task": demo}
-    names |= {"train": pairs, "judges": pairs.take(9), "validation": pairs.take(7)}
+    names |= {"train": pairs, "validation_set": pairs.take(9), "validation": pairs.take(7)}
     for number, code in enumerate(blocks("library.md", "python")):
         exec(compile(code, f"library.md, block {number}", "exec"), names)
     assert keras.models.load_model("model.keras").feature_width == 576

@@ -18,7 +18,7 @@ ANYTHING = arrays.arrays(DTYPES, SHAPES) | NESTED | st.builds(object)
 
 
 def no_images(value):
-    """Whether they are not of a shape that would be compiled anew."""
+    """Whether they are not of a shape that would be compiled again."""
     fits = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 4
     return not fits or value.shape[-1] not in (1, 3) or 0 in value.shape[1:]
 

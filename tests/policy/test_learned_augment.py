@@ -55,7 +55,7 @@ def test_a_seed_gives_the_documented_draws_from_the_learned_table(folder, images
     assert abs(share - 0.8) < 4 * np.sqrt(0.8 * 0.2 / 2000)
 
 
-def test_without_a_seed_each_call_draws_anew_as_the_next_epoch_of_the_layers_seed(folder, images):
+def test_without_a_seed_each_call_draws_again_as_the_next_epoch_of_the_layers_seed(folder, images):
     augment = ma.LearnedAugment.load(folder, seed=11)
     for epoch in range(2):
         np.testing.assert_array_equal(augment(images), by_hand(folder, images, 11, epoch)[0])

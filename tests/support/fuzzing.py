@@ -18,7 +18,7 @@ def few_and_many(few: int, many: int):
 
 
 def fuzz(cases: tuple[int, bool], check, *strategies) -> None:
-    """Calls `check` with so many drawn cases; a failure tells the smallest case that fails."""
+    """Calls `check` with a number of drawn cases; a failure reports the smallest case that fails."""
     count, always_the_same = cases
     rules = settings(
         max_examples=count,

@@ -6,7 +6,7 @@ from metaaug_tf import main
 
 
 def in_process(arguments, monkeypatch, capfd):
-    """Exit code and stderr of the command line without the seconds that starting TensorFlow anew takes."""
+    """Exit code and stderr of the command line without the seconds that starting TensorFlow again takes."""
     own = (*main.OWN_FLAGS, "config")
     for name in [name for name in main.FLAGS if name in own or name.startswith("config.")]:
         delattr(main.FLAGS, name)

@@ -66,6 +66,6 @@ def both(act):
 
 
 def all_of(count, act):
-    """What act(collectives) returns or raises on each of so many workers."""
+    """What act(collectives) returns or raises on each of a number of workers."""
     board = Board(count)
     return at_once(act, [board.collectives(index) for index in range(count)])

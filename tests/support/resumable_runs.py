@@ -26,7 +26,7 @@ class Killed(Exception):
 
 
 class KillAt(keras.callbacks.Callback):
-    """Ends training after so many steps in all; comes after the checkpoint of that step."""
+    """Ends training after a number of steps in all; comes after the checkpoint of that step."""
 
     def __init__(self, steps):
         super().__init__()

@@ -56,7 +56,7 @@ PAPER_SATURATION = (0.0, 0.12)
 INK_SATURATION = (0.3, 0.9)
 STROKES = (2, 3, 4)  # how many strokes a character may have
 LEAST_SPREAD = 0.12  # variance of a character's points across its narrowest direction
-CANDIDATES = 12  # a new character is the one of so many that is least like those before it
+CANDIDATES = 12  # a new character is the one of this number that is least like those before it
 
 
 class _Draws:
@@ -183,7 +183,7 @@ def _picture(character: np.ndarray) -> np.ndarray:
 
 
 def _draw_characters(draws: _Draws, character: np.ndarray) -> np.ndarray:
-    """Images uint8 [N, 32, 32, 3] of one character, written anew each time."""
+    """Images uint8 [N, 32, 32, 3] of one character, written again each time."""
     controls = character + draws.normal(SHAPE_POINT_DEVIATION, *character.shape)
     turn = np.deg2rad(draws.even(-SHAPE_ANGLE_JITTER, SHAPE_ANGLE_JITTER))
     cos, sin = np.cos(turn), np.sin(turn)
