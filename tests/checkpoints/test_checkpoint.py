@@ -187,6 +187,24 @@ def test_on_a_full_disk_older_ones_make_room(tmp_path, monkeypatch):
     assert folder.names() == [Position(0, 4).folder_name, Position(0, 3).folder_name]
 
 
+def test_all_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    done, sync, replace = [], os.fsync, os.replace
+
+    def noting_sync(descriptor):
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    def noting_replace(*names):
+        done.append("renamed")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", noting_sync)
+    monkeypatch.setattr(os, "replace", noting_replace)
+    write(CheckpointFolder(tmp_path), (0, 1))
+    at = done.index("renamed")
+    assert set(FILES) <= set(done[:at]) and done[at + 1 :] == [tmp_path.name]
+
+
 @pytest.mark.parametrize("place", [PLACES["arrays"], PLACES["rename"]], ids=["arrays", "rename"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
 def test_where_there_is_room_again_the_second_try_is_written(tmp_path, monkeypatch, place, number):

@@ -68,6 +68,23 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, straight):
     assert_same(straight, results(tmp_path, train(tmp_path)))
 
 
+class EndsAfterOneEpoch(keras.callbacks.Callback):
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        """Nothing is kept."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+def test_a_training_that_a_callback_has_ended_stays_ended(tmp_path):
+    for _ in range(2):
+        train(tmp_path, callbacks=[EndsAfterOneEpoch()])
+        assert [row["epoch"] for row in read_rows(tmp_path / "metrics.jsonl")] == [0]
+
+
 def test_time_of_the_lives_of_an_epoch_is_added_up(tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, kill_after=3)
