@@ -71,7 +71,7 @@ class App:
         self._reader = ThreadPoolExecutor(1, "reads requests")
         watch = self._metrics.watch
         watch("metaaug_waiting", "Requests that wait in a lane", self._batcher.waiting, "lane")
-        watch("metaaug_held_bytes", "Of large requests and answers", lambda: {"all": self._intake.held}, "of")
+        watch("metaaug_held_bytes", "Beyond the first 64 KiB of each request", self._intake.held, "of")
         watch("metaaug_served", "1 for the version served", lambda: {versions.current.version: 1}, "version")
         watch("metaaug_failed_loads", "New versions that failed to load", lambda: {"all": versions.failed}, "of")
         self._routes = self._starlette()

@@ -4,6 +4,7 @@ uvicorn and Starlette bound none of these: a client that stops in the middle of 
 """
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -11,7 +12,7 @@ from metaaug_tf.export.server.rest import RequestError
 
 # To send a whole body, and to take a whole answer: 16 MiB in 30 s are 4.5 Mbit/s.
 BODY_SECONDS, ANSWER_SECONDS = 30.0, 30.0
-# All large requests and answers together, in sizes of the largest request; 128 MiB with 16 MiB.
+# All bodies together, and all answers, in sizes of the largest request; 128 MiB with 16 MiB.
 _LARGEST_AT_ONCE = 8
 # What is not counted of each, so that large ones never keep small ones out.
 _UNCOUNTED = 2**16
@@ -27,48 +28,71 @@ class ClientGone(Exception):
     """The client has hung up; nobody is there to answer."""
 
 
+def no_room() -> RequestError:
+    """The error for what can't be held at the moment."""
+    return RequestError("the server holds as many large requests as it may; ask again later", 503, retry_after=5)
+
+
+class _Pool:
+    """Bytes that all exchanges hold together, beyond the first 64 KiB of each."""
+
+    def __init__(self, size: int):
+        self.held, self._size, self._changed = 0, size, asyncio.Event()
+
+    def full(self) -> bool:
+        return self.held >= self._size
+
+    def changed(self) -> None:
+        """Wakes those who wait for room."""
+        self._changed.set()
+
+    async def room(self, let_in: Callable[[], bool] = lambda: False) -> None:
+        """Waits until the pool is not full, or `let_in()`; raises RequestError 503 if that takes too long."""
+        try:
+            async with asyncio.timeout(_ROOM_SECONDS):
+                while self.full() and not let_in():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise no_room() from error
+
+
+class _Share:
+    """What one exchange holds of a pool."""
+
+    def __init__(self, pool: _Pool):
+        self._pool, self._size = pool, 0
+
+    def add(self, size: int) -> None:
+        before, self._size = self._size, self._size + size
+        if counted := max(0, self._size - _UNCOUNTED) - max(0, before - _UNCOUNTED):
+            self._pool.held += counted
+            self._pool.changed()
+
+    def release(self) -> None:
+        self.add(-self._size)
+
+
 class Intake:
     """What all requests and answers hold together.
 
     Attributes:
         max_request_bytes: the largest body.
-        held: bytes, without the first 64 KiB of each exchange.
+        bodies: what bodies hold, from their first byte until their answer is sent.
+        answers: what answers hold, from before they are computed on.
         reading: exchanges whose body is being sent, with the time of its start, oldest first.
     """
 
     def __init__(self, max_request_bytes: int):
         """Nothing is held yet."""
-        self.max_request_bytes, self.held = max_request_bytes, 0
-        self._room = asyncio.Event()
+        self.max_request_bytes = max_request_bytes
+        self.bodies = _Pool(_LARGEST_AT_ONCE * max_request_bytes)
+        self.answers = _Pool(_LARGEST_AT_ONCE * max_request_bytes)
         self.reading: dict[Exchange, float] = {}
 
-    def full(self) -> bool:
-        """Whether as much is held as may be."""
-        return self.held >= _LARGEST_AT_ONCE * self.max_request_bytes
-
-    def hold(self, size: int) -> None:
-        """Counts bytes as held, or as given back where `size` is negative."""
-        self.held += size
-        if not self.full():
-            self._room.set()
-
-    async def room(self) -> None:
-        """Waits until less is held than may be.
-
-        Raises:
-            RequestError: 503, that takes too long.
-        """
-        try:
-            async with asyncio.timeout(_ROOM_SECONDS):
-                while self.full():
-                    self._room.clear()
-                    await self._room.wait()
-        except TimeoutError as error:
-            raise self.no_room() from error
-
-    def no_room(self) -> RequestError:
-        """The error for what can't be held at the moment."""
-        return RequestError("the server holds as many large requests as it may; ask again later", 503, retry_after=5)
+    def held(self) -> dict[str, float]:
+        """Bytes held by kind, for metrics."""
+        return {"bodies": self.bodies.held, "answers": self.answers.held}
 
     def tick(self, now: float) -> None:
         """Drops the clients that have been sending a body for too long; to be called often."""
@@ -106,7 +130,8 @@ class Exchange:
         """
         self.status = 0
         self._scope, self._receive, self._send = scope, receive, send
-        self._intake, self._closing, self._size = intake, closing, 0
+        self._intake, self._closing, self._aborted = intake, closing, False
+        self._body, self._answer = _Share(intake.bodies), _Share(intake.answers)
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._length = int(self.headers.get(b"content-length", 0))
         self._unread = self._length > 0 or b"transfer-encoding" in self.headers
@@ -123,8 +148,8 @@ class Exchange:
         """
         if self._length > self._intake.max_request_bytes:
             raise self._too_large()
-        if self._length > _UNCOUNTED and self._intake.full():
-            raise self._intake.no_room()
+        if self._length > _UNCOUNTED and self._intake.bodies.full():
+            raise no_room()
         body = bytearray()
         if self._unread:
             self._intake.reading[self] = asyncio.get_running_loop().time()
@@ -133,6 +158,7 @@ class Exchange:
                     await self._read(body)
             finally:
                 del self._intake.reading[self]
+                self._intake.bodies.changed()
         return body
 
     async def _read(self, body: bytearray) -> None:
@@ -143,9 +169,13 @@ class Exchange:
         body += part
         if len(body) > self._intake.max_request_bytes:
             raise self._too_large()
-        self._hold(len(part))
-        if self._unread and len(body) > _UNCOUNTED and self._intake.full():
-            await self._intake.room()
+        self._body.add(len(part))
+        if self._unread and len(body) > _UNCOUNTED:
+            await self._intake.bodies.room(self._goes_first)
+
+    def _goes_first(self) -> bool:
+        """Whether it need not wait: someone must be able to finish."""
+        return self._aborted or next(iter(self._intake.reading)) is self
 
     async def hold_answer(self, size: int) -> None:
         """Counts an answer as held, once there is room.
@@ -154,22 +184,19 @@ class Exchange:
             RequestError: 503, too much is held by others for too long.
         """
         if size > _UNCOUNTED:
-            await self._intake.room()
-        self._hold(size)
+            await self._intake.answers.room()
+        self._answer.add(size)
 
     def release(self) -> None:
         """Counts nothing of this exchange any more."""
-        self._hold(-self._size)
+        self._body.release()
+        self._answer.release()
 
     def abort(self) -> None:
         """Ends the connection at once."""
-        self._unread = False
+        self._aborted = True
         self._scope["state"]["abort"]()
-
-    def _hold(self, size: int) -> None:
-        before, self._size = self._size, self._size + size
-        if counted := max(0, self._size - _UNCOUNTED) - max(0, before - _UNCOUNTED):
-            self._intake.hold(counted)
+        self._intake.bodies.changed()
 
     async def receive(self) -> Message:
         """As ASGI's receive."""
@@ -204,7 +231,7 @@ class Exchange:
     async def _discard_rest(self) -> None:
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                while self._unread:
+                while self._unread and not self._aborted:
                     await self.receive()
         except TimeoutError:
             pass

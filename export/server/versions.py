@@ -32,7 +32,7 @@ class Versions:
         """
         self._folder, self._load, self.failed = folder, load, 0
         self.current = load(find_version(folder))
-        self._broken: tuple[Path, float] | None = None
+        self._broken: list | None = None  # a version's folder and its files, as they were
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="new versions")
 
@@ -48,7 +48,10 @@ class Versions:
         """Loads the newest version if it is not the current one, and was not found broken as it is."""
         try:
             path = find_version(self._folder)
-            tried = path, (path / "saved_model.pb").stat().st_mtime
+            tried = [
+                path,
+                *sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in path.rglob("*")),
+            ]
         except (UserError, OSError):
             return  # being moved or removed: the loaded one stays
         if path == self.current.path or tried == self._broken:
