@@ -5,15 +5,14 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from metaaug_tf.export.server.batcher import Batcher, Finished, Job, LaneFull
@@ -74,7 +73,15 @@ class App:
         watch("metaaug_held_bytes", "Beyond the first 64 KiB of each request", self._intake.held, "of")
         watch("metaaug_served", "1 for the version served", lambda: {versions.current.version: 1}, "version")
         watch("metaaug_failed_loads", "New versions that failed to load", lambda: {"all": versions.failed}, "of")
-        self._routes = self._starlette()
+        routes = []
+        for path in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
+            routes += [
+                Route(path + ":predict", self._predict, methods=["GET", "POST"]),  # GET would match the status path
+                Route(path + "/metadata", self._metadata),
+                Route(path, self._status),
+            ]
+        routes += [Route("/healthz", self._health), Route("/readyz", self._ready), Route("/metrics", self._counts)]
+        self._routes = Router(routes, redirect_slashes=False)
 
     def stop(self) -> None:
         """Begins the end: /readyz says so, and connections are closed after their answers."""
@@ -106,42 +113,25 @@ class App:
         started = time.perf_counter()
         exchange = Exchange(scope, receive, send, self._intake, self._stopping)
         scope["exchange"] = exchange
-        wrong = wrong_host(exchange.headers.get(b"host", b"").decode("latin-1"), self._hosts)
+        scope["app"] = self  # lets the router raise what it finds wrong
         try:
-            if wrong is None:
-                await self._routes(scope, exchange.receive, exchange.send)
-            else:
-                error = RequestError(f"this server is not known as {wrong!r}; --allowed_hosts can change that", 421)
-                await _error(error)(scope, exchange.receive, exchange.send)
-        except asyncio.CancelledError:  # the server ends and can't wait any longer
+            self._check_host(exchange)
+            await self._routes(scope, exchange.receive, exchange.send)
+        except ClientGone:
+            pass
+        except (Exception, asyncio.CancelledError) as error:
             if exchange.status:
                 exchange.abort()
             else:
-                await _error(RequestError("the server is stopping", 503))(scope, exchange.receive, exchange.send)
-        except ClientGone:
-            pass
-        except Exception as fault:  # answered already, by _internal_error
-            _log.error("%s %s: %r", scope["method"], scope["path"][:200], fault)
+                await _rejection(error, scope)(scope, exchange.receive, exchange.send)
         finally:
             exchange.release()
         seconds = time.perf_counter() - started
         self._metrics.answered(exchange.status or _CLIENT_GONE, seconds, scope["path"].endswith(":predict"))
 
-    def _starlette(self) -> Starlette:
-        routes = []
-        for path in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
-            routes += [
-                Route(path + ":predict", self._predict, methods=["GET", "POST"]),  # GET would match the status path
-                Route(path + "/metadata", self._metadata),
-                Route(path, self._status),
-            ]
-        routes += [Route("/healthz", self._health), Route("/readyz", self._ready), Route("/metrics", self._counts)]
-        handlers: dict[type[Exception], Callable[[HttpRequest, Exception], Awaitable[Response]]] = {
-            HTTPException: _http_error,
-            RequestError: _request_error,
-            Exception: _internal_error,
-        }
-        return Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
+    def _check_host(self, exchange: Exchange) -> None:
+        if (wrong := wrong_host(exchange.headers.get(b"host", b"").decode("latin-1"), self._hosts)) is not None:
+            raise RequestError(f"this server is not known as {wrong!r}; --allowed_hosts can change that", 421)
 
     def _model(self, request: HttpRequest) -> ServedModel:
         model, params = self._versions.current, request.path_params
@@ -256,20 +246,16 @@ async def _watch(exchange: Exchange, answer: asyncio.Future) -> None:
     _fail(answer, ClientGone())
 
 
-async def _request_error(request: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    return _error(error)
-
-
-async def _http_error(request: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _error(RequestError(f"{request.method} {request.url.path}: {error.detail}", error.status_code))
-
-
-async def _internal_error(request: HttpRequest, error: Exception) -> Response:
-    return _error(RequestError("the server failed to answer this request", 503))
-
-
-def _error(error: RequestError) -> Response:
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return JSONResponse({"error": str(error)[:_LONGEST_MESSAGE]}, error.status, headers)
+def _rejection(error: BaseException, scope: Scope) -> Response:
+    """The answer to a request that failed so."""
+    if isinstance(error, HTTPException):  # of the router
+        text, status, headers = f"{scope['method']} {scope['path']}: {error.detail}", error.status_code, error.headers
+    elif isinstance(error, RequestError):
+        text, status = str(error), error.status
+        headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    elif isinstance(error, asyncio.CancelledError):
+        text, status, headers = "the server is stopping", 503, None
+    else:
+        _log.error("%s %s failed: %r", scope["method"], scope["path"][:200], error)
+        text, status, headers = "the server failed to answer this request", 503, None
+    return JSONResponse({"error": text[:_LONGEST_MESSAGE]}, status, headers)
