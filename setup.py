@@ -19,7 +19,13 @@ RUNTIME = [
     "requests>=2.34,<3",
 ]
 EXTRAS = {
-    "serve": ["starlette>=1.10,<2", "uvicorn>=0.54,<1"],
+    "serve": [
+        "starlette>=1.10,<2",
+        "uvicorn>=0.54,<1",
+        "httptools>=0.9,<1",
+        "orjson>=3.13,<4",
+        "prometheus-client>=0.26,<1",
+    ],
     "onnx": ["tf2onnx>=1.17,<2", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"],
     "litert": ["ai-edge-litert>=2.3,<3", "backports-strenum<1.3"],  # needed by the first; newer ones refuse Python 3.11
     # Archived upstream; only a reference in tests and benchmarks, never imported at run time.

@@ -59,16 +59,19 @@ def test_python_of_the_library_page_runs(demo, monkeypatch):
 
 
 def test_python_of_the_serving_page_runs(demo, monkeypatch, capsys):
-    from metaaug_tf.export.server.served_model import ServedModel
+    from metaaug_tf.export.server.served_model import Limits, ServedModel
 
-    model = ServedModel(Path("runs/demo/export/task"), 8)
+    model = ServedModel(Path("runs/demo/export/task/1"), Limits(8))
 
     def answer(self, method, path, value=None):
         """What the server says, without the network between."""
         import json
 
         assert self._base == "http://127.0.0.1:8501/v1/models/task"
-        return json.loads(model.predict(json.dumps(value).encode())) if value else {"metadata": model.metadata()}
+        if value is None:
+            return {"metadata": model.metadata()}
+        job = model.job(json.dumps(value).encode())
+        return json.loads(job.finish(job.function(job.inputs)))
 
     monkeypatch.setattr(client.Client, "_send", answer)
     for number, code in enumerate(blocks("serving.md", "python")):

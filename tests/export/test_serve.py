@@ -169,17 +169,47 @@ def test_client_tells_what_the_server_said_or_that_there_is_none(url, images):
     assert silent.value.status is None
 
 
-def test_a_signature_with_a_scalar_is_served_by_columns(export, images):
-    from metaaug_tf.export.server.rest import RequestError
-    from metaaug_tf.export.server.served_model import ServedModel
+def computed(model, request):
+    """The JSON of a model's answer, without lanes between."""
+    job = model.job(json.dumps(request).encode())
+    return json.loads(job.finish(job.function(job.inputs)))
 
-    model = ServedModel(export / "augment", max_batch=20)
-    outputs = json.loads(model.predict(json.dumps({"inputs": {"images": images.tolist(), "seed": 3}}).encode()))
+
+def test_a_signature_with_a_scalar_is_served_by_columns_and_once_per_size_compiled(export, images, monkeypatch):
+    from metaaug_tf.export.server import served_model
+    from metaaug_tf.export.server.rest import RequestError
+
+    monkeypatch.setattr(served_model, "MAX_COMPILED_SIZES", 1)
+    model = served_model.ServedModel(export / "augment/1", served_model.Limits(20))
+    request = {"inputs": {"images": images.tolist(), "seed": 3}}
+    outputs = computed(model, request)
     direct = tf.saved_model.load(str(export / "augment/1")).signatures["serving_default"]
     expected = direct(images=tf.constant(images), seed=tf.constant(3, tf.int64))["images"]
     np.testing.assert_array_equal(outputs["outputs"]["images"], expected)
     with pytest.raises(RequestError, match=r"\['seed'\] has no value per example"):
-        model.predict(json.dumps({"instances": [{"images": PIXEL, "seed": 3}]}).encode())
+        computed(model, {"instances": [{"images": PIXEL, "seed": 3}]})
+    job = model.job(json.dumps(request).encode())
+    assert (job.lane, job.key, len(job.seconds)) == ("small", None, 1)  # warm; neither joined nor cut
+    small = json.dumps({"inputs": {"images": images[:, :7].tolist(), "seed": 3}}).encode()
+    assert model.job(small).lane == model.job(small).lane == "new"
+    with pytest.raises(RequestError, match="has had 1 sizes"):
+        model.job(json.dumps({"inputs": {"images": images[:, :6].tolist(), "seed": 3}}).encode())
+
+
+def test_requests_get_the_lane_and_the_answer_size_of_their_images(export):
+    from metaaug_tf.export.server import served_model
+
+    model = served_model.ServedModel(export / "task/1", served_model.Limits(20))
+
+    def job(size, count):
+        file = base64.b64encode(png_header(size, size)).decode()
+        return model.job(json.dumps({"inputs": [{"b64": file}] * count, "signature_name": "serving_bytes"}).encode())
+
+    assert [job(size, count).lane for size, count in ((8, 1), (8, 4), (1000, 1), (1000, 20), (4000, 1))] == [
+        *("small", "small", "small", "large", "large")
+    ]
+    assert job(1000, 3).seconds[0] == pytest.approx(1e6 * 12e-9, rel=0.5)
+    assert 4 * 5 * 8 < job(8, 4).answer_bytes < 4 * 5 * 20
 
 
 @pytest.mark.long
