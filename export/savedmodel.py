@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import metaaug_tf
 from metaaug_tf.export.warmup import write_warmup
-from metaaug_tf.files import folder_written_aside, write_json, write_text
+from metaaug_tf.files import folder_written_aside, one_at_a_time, write_json, write_text
 
 METADATA_FILE, CLASS_NAMES_FILE = "metadata.json", "class_names.txt"
 DEFAULT_SIGNATURE = "serving_default"
@@ -56,10 +56,11 @@ def write_version(
         The version's folder, e.g. folder/1.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / str(max(versions(folder), default=0) + 1)
-    with folder_written_aside(final) as aside:
-        _write_archive(aside, tracked, signatures, {"metaaug_tf": metaaug_tf.__version__, **metadata}, class_names)
-        write_warmup(aside, folder.name, {signature.name: signature.example for signature in signatures})
+    with one_at_a_time(folder):  # two exports of a run make two versions
+        final = folder / str(max(versions(folder), default=0) + 1)
+        with folder_written_aside(final) as aside:
+            _write_archive(aside, tracked, signatures, {"metaaug_tf": metaaug_tf.__version__, **metadata}, class_names)
+            write_warmup(aside, folder.name, {signature.name: signature.example for signature in signatures})
     return final
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or as they were before, and reading them without trust in what they hold."""
 
+import fcntl
 import glob
 import hashlib
 import io
@@ -54,6 +55,17 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
         for entry in (*aside.rglob("*"), aside):
             _bring_to_disk(entry)
         _rename(aside, path)
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Waits until no other process is within this for the folder; leaves no file in it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # freed when the process ends in whatever way
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """Exports give the run's numbers in a process without this package or Keras; bytes that can't be served are refused."""
 
+import contextlib
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from export_fixtures import CLASS_NAMES, export_all, png_header
 from PIL import Image
 
 import metaaug_tf as ma
+from metaaug_tf.export import savedmodel
 from metaaug_tf.export.savedmodel import Signature, read_metadata, write_version
 from metaaug_tf.export.warmup import read_warmup
 
@@ -244,3 +249,18 @@ def test_versions_count_up_and_a_failed_export_leaves_none(tmp_path):
     assert write_version(tmp_path / "double", [], double, {}).name == "2"
     assert sorted(entry.name for entry in (tmp_path / "double").iterdir()) == ["1", "2"]
     assert json.loads((tmp_path / "double/2/assets/metadata.json").read_text()) == {"metaaug_tf": ma.__version__}
+
+
+def test_two_exports_at_once_make_two_versions(tmp_path, monkeypatch):
+    both_started = threading.Barrier(2)
+
+    def slow_archive(path, *_):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_started.wait(0.5)  # broken where the other one waits its turn
+        path.mkdir(exist_ok=True)
+
+    monkeypatch.setattr(savedmodel, "_write_archive", slow_archive)
+    monkeypatch.setattr(savedmodel, "write_warmup", lambda *_: None)
+    with ThreadPoolExecutor(2) as pool:
+        written = list(pool.map(lambda _: savedmodel.write_version(tmp_path / "task", [], [], {}).name, range(2)))
+    assert sorted(written) == ["1", "2"] and sorted(os.listdir(tmp_path / "task")) == ["1", "2"]
