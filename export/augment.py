@@ -14,7 +14,7 @@ from metaaug_tf.policy.learned_augment import LearnedAugment
 def export_augment(augment: LearnedAugment, folder: Path, image_size: Sequence[int], dataset: str) -> Path:
     """Exports the drawing and applying of transformations as a SavedModel; returns the version's folder.
 
-    Signature serving_default: `images` uint8 [B, H, W, C] of any size and `seed`, a scalar int64 of less than 60 bits
+    Signature serving_default: `images` uint8 [B, H, W, C] of any size and `seed`, a scalar int64 in [0, 2**60)
     -> `images` uint8 [B, H, W, C] augmented, `pairs` int32 [B, 2] and `magnitudes` float32 [B, 2] as drawn: a pure
     function of seed and position, the same as LearnedAugment's. The operations are compiled by XLA, once per image
     size; TensorFlow Serving needs --xla_cpu_compilation_enabled for that.

@@ -14,7 +14,7 @@ def uniform_per_example(stream: int, seed, epoch, indices, count: int) -> tf.Ten
 
     Args:
         stream: which use, one of the constants of this file.
-        seed: scalar int, the seed of the run, of less than 60 bits.
+        seed: scalar int, the seed of the run, in [0, 2**60).
         epoch: scalar int from 0 to 2**31 - 1.
         indices: [B] int64 from 0 to 2**32 - 1, the position of each example in its dataset.
         count: how many numbers per example.

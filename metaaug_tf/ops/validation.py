@@ -74,6 +74,13 @@ def checked_fill(fill) -> tf.Tensor:
     return tf.cast(fill, tf.uint8)
 
 
+def check_seed(seed) -> tf.Tensor:
+    """The seed of stateless draws as an int64 scalar, once it is in [0, 2**60): further bits would be lost."""
+    message = "seed must be an integer in [0, 2**60)"
+    seed = _with_shape(_integers(seed, message), "seed", [])
+    return _checked(seed, (seed >= 0) & (seed < 2**60), message)
+
+
 def _tensor(values, name: str) -> tf.Tensor:
     try:
         return tf.convert_to_tensor(values)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from metaaug_tf.augmentation.transform import draw_transformations, transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops import apply_pairs
+from metaaug_tf.ops.validation import check_seed
 from metaaug_tf.policy.folder import read_network, read_sampler, read_settings
 from metaaug_tf.policy.network import PolicyNetwork, weigh
 from metaaug_tf.tasks.features import with_features
@@ -41,7 +42,7 @@ class LearnedAugment(keras.layers.Layer):
         Args:
             probabilities: float [14, 14], how often each pair is drawn, rows the first operation.
             fill: 0 to 255, the grey level of what comes from outside the image.
-            seed: int of less than 60 bits, for calls that are given none.
+            seed: int in [0, 2**60), for calls that are given none.
             policy_network: a PolicyNetwork; needs `task`.
             task: the classifier whose features the network was trained on (or one with the same features); with it the
                 layer returns weights too.
@@ -49,7 +50,9 @@ class LearnedAugment(keras.layers.Layer):
 
         Raises:
             UserError: only one of the network and the task is given, or they don't fit together.
+            ValueError: the seed is out of range.
         """
+        check_seed(seed)
         kwargs.setdefault("name", "learned_augment")
         super().__init__(trainable=False, **{**kwargs, "dtype": "float32"})
         # A tuple of tuples: a nested list would be tracked as layers' state.
@@ -83,14 +86,14 @@ class LearnedAugment(keras.layers.Layer):
 
         Args:
             images: uint8 [B, H, W, C], C = 1 or 3.
-            seed: scalar int of less than 60 bits; None takes the layer's own count of calls.
+            seed: scalar int in [0, 2**60); None takes the layer's own count of calls.
             training: False returns the images as they are, with weights of 1.
 
         Returns:
             uint8 [B, H, W, C]; with a task, (that, float32 [B] raw weights in (0, 1)).
 
         Raises:
-            ValueError: images of another dtype, rank or number of channels.
+            ValueError: images of another dtype, rank or number of channels; a seed out of range.
         """
         if not training:
             return images if self.task is None else (images, tf.ones(tf.shape(images)[:1]))
@@ -107,9 +110,10 @@ class LearnedAugment(keras.layers.Layer):
 
     def draw(self, count, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
         """What a call does to each of `count` images: pairs int32 [B, 2] and signed magnitudes float32 [B, 2]."""
-        epoch = 0
         if seed is None:
             seed, epoch = tf.unstack(tf.cast(self._calls.next(), tf.int64))
+        else:
+            seed, epoch = check_seed(seed), 0
         indices = tf.range(tf.cast(count, tf.int64))
         return draw_transformations("metaaugment", self.probabilities, seed, epoch, indices)
 

@@ -168,3 +168,18 @@ def test_images_that_are_not_uint8_are_refused(folder):
         augment(np.zeros((2, 8, 8, 3), np.float32))
     with pytest.raises(ValueError, match="dtype='uint8'"):
         augment(keras.Input((8, 8, 3)))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**60, np.uint64(2**64 - 1), 1.5, [1, 2]])
+def test_a_seed_out_of_range_is_refused_and_draws_as_no_other(folder, images, seed):
+    augment = ma.LearnedAugment.load(folder)
+    with pytest.raises(ValueError, match="seed must"):
+        augment(images, seed=seed)
+    with pytest.raises(ValueError, match="seed must"):
+        ma.LearnedAugment.load(folder, seed=seed)
+
+
+def test_a_seed_out_of_range_is_refused_in_a_graph(folder, images):
+    augment = tf.function(ma.LearnedAugment.load(folder))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"seed must be an integer in \[0, 2\*\*60\)"):
+        augment(images, seed=tf.constant(-1, tf.int64))
