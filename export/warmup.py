@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from metaaug_tf.data.sources.records import record_fault
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
@@ -29,13 +32,22 @@ def write_warmup(path: Path, model_name: str, requests: Mapping[str, Mapping[str
 
 
 def read_warmup(path: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """The (signature, inputs by name) of the warm-up requests of the SavedModel in `path`; none without a file."""
+    """The (signature, inputs by name) of the warm-up requests of the SavedModel in `path`; none without a file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     source = path / WARMUP_FILE
     if not source.is_file():
         return []
+    if fault := record_fault(source):  # TensorFlow would reserve the memory that a damaged length asks for
+        raise ValueError(f"{source} is damaged: {fault}; export again")
     found = []
     for record in tf.data.TFRecordDataset(str(source)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        try:
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        except DecodeError as error:
+            raise ValueError(f"{source} holds no requests of TensorFlow Serving; export again") from error
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         found.append((request.model_spec.signature_name, inputs))
     return found

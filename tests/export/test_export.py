@@ -264,3 +264,16 @@ def test_two_exports_at_once_make_two_versions(tmp_path, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         written = list(pool.map(lambda _: savedmodel.write_version(tmp_path / "task", [], [], {}).name, range(2)))
     assert sorted(written) == ["1", "2"] and sorted(os.listdir(tmp_path / "task")) == ["1", "2"]
+
+
+def test_a_damaged_warm_up_file_is_named(tmp_path):
+    file = tmp_path / "assets.extra/tf_serving_warmup_requests"
+    file.parent.mkdir()
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(b"\xff no message")
+    with pytest.raises(ValueError, match=f"{file} holds no requests of TensorFlow Serving; export again"):
+        read_warmup(tmp_path)
+    content = file.read_bytes()
+    file.write_bytes(struct.pack("<Q", 2**62) + content[8:])
+    with pytest.raises(ValueError, match=rf"{file} is damaged: record 0 \(from 0\) claims {2**62} bytes"):
+        read_warmup(tmp_path)
