@@ -45,3 +45,12 @@ def test_agreement_of_the_methods():
         np.testing.assert_array_equal(old, new)
     with pytest.raises(ma.UserError, match="policy network"):
         ma.meta_gradient_agreement(ma.MetaAugment(helpers.tiny_task(), policy_network=None), batch)
+
+
+def test_sample_weights_count_in_every_method():
+    keras.utils.set_random_seed(2)
+    model, (inputs, labels) = ma.MetaAugment(helpers.tiny_task()), helpers.random_batch()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(LEARNING_RATE), loss=loss, jit_compile=False)
+    rows = ma.meta_gradient_agreement(model, (inputs, labels, np.array([0.1, 3, 1, 0.2, 2, 0.5], np.float32)))
+    assert rows["finite_difference"]["cosine"] > 0.99 and rows["finite_difference"]["relative_error"] < 0.1
