@@ -44,21 +44,23 @@ async def settle():
         await asyncio.sleep(0)
 
 
-def test_bodies_wait_for_room_and_the_oldest_need_not():
+def test_one_body_after_the_other_is_read_where_there_is_no_room():
     async def run():
         intake = Intake(LARGE)
-        peers = [await Peer(intake).reading() for _ in range(9)]
-        for peer in peers:
-            peer.put(LARGE - 1)  # together more than eight of the largest
+        first, second = [await Peer(intake).reading() for _ in range(2)]
+        intake.bodies.held = 8 * LARGE  # by others
+        for peer in (first, second):
+            peer.put(LARGE // 2)
         await settle()
-        for peer in peers:
-            peer.put(1, more=False)
+        second.put(1, more=False)
         await settle()
-        assert [peer.body.done() for peer in peers[:2]] == [True, True]  # each one was the oldest in its turn
-        for peer in peers:
-            await peer.body
+        assert not first.body.done() and second.parts.qsize() == 1  # it is the first one's turn
+        first.put(1, more=False)
+        await settle()
+        assert first.body.done() and second.body.done()
+        for peer in (first, second):
             peer.exchange.release()
-        assert intake.held() == {"bodies": 0, "answers": 0}
+        assert intake.held() == {"bodies": 8 * LARGE, "answers": 0}
 
     asyncio.run(run())
 
