@@ -9,6 +9,7 @@ import gc
 import ipaddress
 import logging
 import math
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -105,8 +106,8 @@ def serve(arguments: argparse.Namespace) -> None:
     def say() -> None:
         versions.follow()
         with contextlib.suppress(OSError):  # nobody reads what is printed
-            address = f"{arguments.host}:{bound.getsockname()[1]}"
-            print(f"serving {folder} at http://{address}/v1/models/{name}:predict", flush=True)
+            host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+            print(f"serving {folder} at http://{host}:{bound.getsockname()[1]}/v1/models/{name}:predict", flush=True)
 
     gc.freeze()  # TensorFlow's million objects need not be looked at again and again
     try:
@@ -114,7 +115,10 @@ def serve(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f"port {arguments.port} can't be listened at: {error}; choose another --port") from error
     finally:
-        app.close()
+        ended = app.close()
+    if not ended:  # the interpreter's end would pull TensorFlow away from under a call
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _is_loopback(bound: socket.socket) -> bool:

@@ -88,11 +88,11 @@ class App:
         self._stopping = True
         self._intake.stop()
 
-    def close(self) -> None:
-        """Ends the threads."""
+    def close(self) -> bool:
+        """Ends the threads; whether those that compute have ended."""
         self._versions.close()
         self._reader.shutdown(wait=False, cancel_futures=True)
-        self._batcher.close()
+        return self._batcher.close()
 
     def tick(self) -> None:
         """Looks after what takes long: bodies, clients that hang up, deadlines; to be called some times a second."""
@@ -120,10 +120,11 @@ class App:
         except ClientGone:
             pass
         except (Exception, asyncio.CancelledError) as error:
-            if exchange.status:
+            rejection = _rejection(error, scope)
+            if exchange.status:  # it is too late for another answer
                 exchange.abort()
             else:
-                await _rejection(error, scope)(scope, exchange.receive, exchange.send)
+                await rejection(scope, exchange.receive, exchange.send)
         finally:
             exchange.release()
         seconds = time.perf_counter() - started

@@ -21,8 +21,8 @@ import numpy as np
 Arrays = Mapping[str, np.ndarray]
 # How long a lane computes before it turns to the next request, unless one example alone takes longer.
 SLICE_SECONDS = 0.05
-# Requests that wait in a lane; what comes beyond is rejected. A large one keeps some ten MiB.
-LANES = {"small": 512, "large": 16, "new": 8}
+# Requests that may wait in a lane; further ones are rejected. "new" is for those that need compiling.
+LANES = {"small": 512, "large": 128, "new": 128}
 _STUCK_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
@@ -118,13 +118,14 @@ class Batcher:
                 return f"a call for {name} requests has taken more than {_STUCK_SECONDS:.0f} s"
         return None
 
-    def close(self, seconds: float = 5.0) -> None:
-        """Ends the threads after what they compute now, or leaves them behind after so many seconds."""
+    def close(self, seconds: float = 5.0) -> bool:
+        """Ends the threads once they have computed their current call; whether all did within `seconds`."""
         for lane in self._lanes.values():
             lane.close()
         end = time.monotonic() + seconds
         for lane in self._lanes.values():
             lane.thread.join(max(0.0, end - time.monotonic()))
+        return not any(lane.thread.is_alive() for lane in self._lanes.values())
 
 
 class _Lane:
@@ -160,7 +161,7 @@ class _Lane:
                     pieces = self._take()
                 self._turn(pieces)
             except BaseException:  # whatever it is, those who ask next must be answered
-                _log.exception("a lane goes on after an error")
+                _log.exception("a lane continues after an error")
 
     def _take(self) -> Pieces:
         """The next piece of the front job, and whole jobs that can be computed with it."""

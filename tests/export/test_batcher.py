@@ -74,10 +74,10 @@ def test_waiting_requests_are_joined_and_parted_again(lanes):
 
 def test_a_bad_request_fails_alone(lanes):
     recorder = Recorder()
-    answers = ask_all(lanes(), recorder, [job(recorder, [value]) for value in (1, 3, -2, 4, 5, 6, 7, 8, 9)])
-    assert isinstance(answers[2], ValueError)
-    np.testing.assert_array_equal(np.concatenate([*answers[:2], *answers[3:]]), [2, 6, 8, 10, 12, 14, 16, 18])
-    assert len(recorder.calls) <= 2 + 2 * 3  # by halves, not one by one
+    *answers, last = ask_all(lanes(), recorder, [job(recorder, [value]) for value in (*range(16), -1)])
+    assert isinstance(last, ValueError)
+    np.testing.assert_array_equal(np.concatenate(answers), 2 * np.arange(16))
+    assert len(recorder.calls) <= 2 + 2 * 4  # by halves, not one by one
 
 
 def test_an_answer_that_can_not_be_made_fails_alone(lanes):
@@ -110,6 +110,12 @@ def test_an_example_that_takes_longer_than_a_slice_is_computed_alone(lanes):
     recorder = Recorder()
     ask_all(lanes(), recorder, [job(recorder, [1, 2, 3], seconds=2 * SLICE_SECONDS, lane="large")])
     assert recorder.calls == [[1], [2], [3]]
+
+
+def test_no_more_than_a_slice_is_joined(lanes):
+    recorder = Recorder()
+    ask_all(lanes(), recorder, [job(recorder, [value], seconds=0.4 * SLICE_SECONDS) for value in range(6)])
+    assert recorder.calls == [[0], [1, 2], [3, 4], [5]]
 
 
 def test_small_requests_do_not_wait_for_large_ones(lanes):

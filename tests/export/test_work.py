@@ -24,6 +24,11 @@ def test_pixels_of_pngs_and_jpegs():
     assert file_work(written("JPEG", exif=exif, comment=b"\xff\xc0 no frame", icc_profile=b"\xff\xc2" * 99)) == 600
 
 
+def test_tables_before_the_frame_are_no_frame():
+    table = b"\xff\xc4\0\x0b" + b"\1" * 9
+    assert file_work(b"\xff\xd8" + table + b"\xff\xff" + written("JPEG")[3:]) == 600
+
+
 def test_each_scan_of_a_jpeg_counts_a_third():
     file = written("JPEG", progressive=True)
     scans = sum(marker == b"\xff\xda" for marker in (file[at : at + 2] for at in range(len(file))))
