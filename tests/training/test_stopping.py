@@ -129,8 +129,9 @@ def test_a_terminal_that_closes_twice_does_not_stop_at_once(busy):
 
 
 BEFORE_TRAINING = """
-import sys, time
+import signal, sys, time
 from metaaug_tf import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite run in the background has it ignored
 def run():
     print("running", flush=True)
     time.sleep(60)
