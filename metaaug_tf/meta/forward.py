@@ -182,7 +182,7 @@ def training_forward(
         values=values,
         losses=losses,
         predictions=found.predictions,
-        features=tf.stop_gradient(found.features),  # forgetting it would change the task's gradient silently
+        features=tf.stop_gradient(found.features),  # weights made of them are constants to the task's gradient
         state=found.state,
         regularisation=regularisation,
         tape=tape,

@@ -130,7 +130,7 @@ def finite_difference(
     step = DIFFERENCE_LENGTH / tf.maximum(tf.linalg.global_norm(direction), 1e-12)
     moved = [w + tf.cast(step, w.dtype) * v for w, v in zip(forward.values, direction, strict=True)]
     slopes = (forward.losses_at(moved) - forward.losses) / tf.cast(step, forward.losses.dtype)
-    signal = -tf.cast(learning_rate, slopes.dtype) * tf.stop_gradient(slopes)
+    signal = -tf.cast(learning_rate, slopes.dtype) * slopes  # made outside of the tape below, so a constant to it
     with tf.GradientTape() as tape:
         first_order = tf.reduce_sum(signal * weights())
     return _meta_gradient(tape, first_order, variables, validation_loss)

@@ -3,4 +3,4 @@
 # The heads of policy.network.PolicyNetwork, the default first.
 HEADS = ("contrast", "additive")
 # The least and the largest identity_odds of policy.sampler.initial_probabilities.
-IDENTITY_ODDS = (0.01, 100.0)
+IDENTITY_ODDS = (0.01, 100)

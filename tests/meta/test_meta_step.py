@@ -153,3 +153,11 @@ def test_features_are_constants_to_the_task():
     forward = training_forward(step.task, data.images, data.labels)
     assert all(gradient is None for gradient in forward.tape.gradient(forward.features, forward.values))
     assert all(gradient is not None for gradient in forward.tape.gradient(forward.losses, forward.values))
+
+
+def test_losses_and_weights_stay_in_float32_where_the_network_computes_in_bfloat16():
+    network, data = with_features(helpers.tiny_task(dtype="bfloat16")), batch()
+    task = FunctionalTask(network, cross_entropy)
+    assert network(data.images)[0].dtype == tf.bfloat16
+    found = task.apply(task.values(), data.images, data.labels)
+    assert found.predictions.dtype == found.losses.dtype == tf.float32

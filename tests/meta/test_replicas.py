@@ -5,7 +5,10 @@ The replicas are logical CPU devices of a process of their own (tests/support/re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from replica_results import assert_same, run_script
+
+from metaaug_tf.meta import replicas as replica_arithmetic
 
 METHODS = ("exact", "finite_difference", "last_block")
 # Cases of replica_runs.py in which replicas compute exactly what one device does.
@@ -94,3 +97,13 @@ def test_dropout_draws_another_mask_on_each_replica_and_keeps_one_seed(cases):
     for name in seeds:
         np.testing.assert_array_equal(two[name], one[name])
     assert two["loss of the step"] != pytest.approx(float(one["loss of the step"]), rel=1e-3)
+
+
+def test_each_replica_has_a_seed_of_its_own_that_leads_back_to_the_common_one(monkeypatch):
+    own, common = [], np.array([12, 34])
+    monkeypatch.setattr(replica_arithmetic, "count", lambda: 3)
+    for index in range(3):
+        monkeypatch.setattr(replica_arithmetic, "_index", lambda index=index: tf.constant(index))
+        own.append(replica_arithmetic.own_seed(tf.constant(common, tf.int64)))
+        np.testing.assert_array_equal(replica_arithmetic.own_seed(own[-1], sign=-1), common)
+    assert len({tuple(seed.numpy()) for seed in own}) == 3
