@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, results, train
+from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, results, traced_model, train
 
 import metaaug_tf as ma
 from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.checkpoints import model_state
-from metaaug_tf.checkpoints.folder import CheckpointFolder
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
 from metaaug_tf.checkpoints.model_state import capture_variables
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -66,6 +66,18 @@ def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(tmp_path, strai
 def test_a_finished_run_is_left_as_it_is(tmp_path, straight):
     train(tmp_path)
     assert_same(straight, results(tmp_path, train(tmp_path)))
+
+
+@pytest.mark.parametrize(("step", "rejected"), [(2, True), (0, False)])
+def test_another_number_of_devices_resumes_only_at_an_epochs_end(tmp_path, step, rejected):
+    model, folder = traced_model()[0], CheckpointFolder(tmp_path)
+    folder.write(Checkpoint(Position(1, step), capture_variables(model), {"digest": "", "replicas": 2}))
+    checkpoints = ma.Checkpoints(model, tmp_path)
+    if rejected:
+        with pytest.raises(ma.UserError, match=r"epoch on 2 device\(s\); this run has 1, .*Resume on 2, or.*--fork"):
+            checkpoints.restore()
+    else:
+        assert checkpoints.restore() and checkpoints.position == Position(1)
 
 
 class EndsAfterOneEpoch(keras.callbacks.Callback):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import resumable_runs as resume
-from command_runs import heed_hangup
+from command_runs import signals_by_default
 
 import metaaug_tf as ma
 from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
@@ -19,7 +19,7 @@ from metaaug_tf.workers.workers import Workers
 CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
 
 
-def python(code, *arguments, preexec=heed_hangup):
+def python(code, *arguments, preexec=signals_by_default):
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec)
 
