@@ -26,7 +26,7 @@ def straight(tmp_path_factory):
     return results(folder, train(folder, minutes=10.0))
 
 
-@pytest.mark.parametrize("lives", [[4], [3, 1, 5]], ids=str)
+@pytest.mark.parametrize("lives", [[4], [2, 1, 1], [3, 1, 5]], ids=str)
 def test_killed_runs_end_as_the_uninterrupted_one(tmp_path, straight, lives):
     for steps in lives:
         with pytest.raises(Killed):
@@ -201,6 +201,41 @@ def test_a_checkpoint_of_another_model_or_optimizer_is_refused(tmp_path):
     ma.Checkpoints(make_model(), tmp_path / "checkpoints").save()
     with pytest.raises(ma.UserError, match="another model or optimizer"):
         train(tmp_path, policy_optimizer="sgd")
+
+
+CHANGES = {
+    "a shape": (lambda array: array[:7], r"of shape \(200, 1\) of float32 it holds shape \(7, 1\) of float32"),
+    "a dtype": (
+        lambda array: array.astype(np.float64),
+        r"of shape \(200, 1\) of float32 it holds shape \(200, 1\) of float64",
+    ),
+    "a name": (None, r"of shape \(200, 1\) of float32 it holds nothing"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES.keys())
+def test_an_array_that_is_not_the_variables_is_named_and_nothing_is_changed(change, message):
+    model = traced_model()[0]
+    before = capture_variables(model)
+    arrays = {name: array + 1 if name.startswith("model/") else array for name, array in before.items()}
+    name = next(name for name, array in reversed(arrays.items()) if array.shape == (200, 1))
+    if change is None:
+        del arrays[name]
+    else:
+        arrays[name] = change(arrays[name])
+    with pytest.raises(ma.UserError, match=f"another model or optimizer: for {name} .*{message}"):
+        model_state.restore_variables(model, arrays, with_metrics=True)
+    for key, array in capture_variables(model).items():
+        np.testing.assert_array_equal(array, before[key], err_msg=key)
+
+
+def test_what_is_captured_stays_as_it_was():
+    model = traced_model()[0]
+    before = capture_variables(model)
+    copies = {name: array.copy() for name, array in before.items()}
+    model.train_step(helpers.random_batch())
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, copies[name], err_msg=name)
 
 
 def test_bfloat16_variables_come_back(tmp_path):
