@@ -1,5 +1,6 @@
 """Going on at the very step gives what an uninterrupted run gives, to the last bit: weights, table, metrics."""
 
+import threading
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -9,11 +10,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pretended_workers import all_of
 from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, results, traced_model, train
 
 import metaaug_tf as ma
 from metaaug_tf.callbacks.run_logs import read_rows
 from metaaug_tf.checkpoints import model_state
+from metaaug_tf.checkpoints.callback_state import capture_callbacks, restore_callbacks
 from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
 from metaaug_tf.checkpoints.model_state import capture_variables
 
@@ -227,6 +230,38 @@ def test_an_array_that_is_not_the_variables_is_named_and_nothing_is_changed(chan
         model_state.restore_variables(model, arrays, with_metrics=True)
     for key, array in capture_variables(model).items():
         np.testing.assert_array_equal(array, before[key], err_msg=key)
+
+
+def test_each_of_two_workers_keeps_the_metrics_of_its_own_replicas(monkeypatch):
+    """Two replicas each; the model stands for any."""
+    shared = keras.Variable(np.zeros(2, np.float32))
+
+    def act(collectives):
+        parts = [tf.Variable([10.0 * collectives.index + replica, 0.0]) for replica in (0, 1)]
+        own.parts = parts
+        captured = capture_variables(None, collectives)
+        model_state.restore_variables(None, {"metrics/00000": captured["metrics/00000"] + 1}, True, collectives)
+        return captured["metrics/00000"], [part.numpy() for part in parts]
+
+    own = threading.local()
+    monkeypatch.setattr(model_state, "_with_parts", lambda *_: [("metrics/00000", shared, own.parts)])
+    monkeypatch.setattr(model_state, "check_variables", lambda *_: None)
+    for index, (captured, restored) in enumerate(all_of(2, act)):
+        np.testing.assert_array_equal(captured, [[0, 0], [1, 0], [10, 0], [11, 0]])
+        np.testing.assert_array_equal(restored, captured[2 * index : 2 * index + 2] + 1)
+
+
+def test_callbacks_are_restored_all_or_none():
+    callbacks = [plateau(), early_stopping()]
+    for callback in callbacks:
+        callback.on_train_begin()
+    callbacks[0].wait = 5
+    states, arrays = capture_callbacks(callbacks)
+    callbacks[0].wait = 7
+    del states[1]["state"]["best"]
+    with pytest.raises(ma.UserError, match=r"the checkpoint holds \[.*\] of EarlyStopping, not \['best', "):
+        restore_callbacks(callbacks, states, arrays)
+    assert callbacks[0].wait == 7
 
 
 def test_what_is_captured_stays_as_it_was():
