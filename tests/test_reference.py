@@ -1,5 +1,6 @@
 """What was made on commit 7bae695 still loads, and the same seed still gives the same run (tests/reference)."""
 
+import importlib
 import json
 import sys
 import warnings
@@ -12,7 +13,7 @@ import pytest
 from in_process import in_process
 
 import metaaug_tf as ma
-from metaaug_tf.moved import MOVED
+from metaaug_tf.moved import MOVED, RENAMED
 
 REFERENCE = Path(__file__).parent / "reference"
 sys.path.insert(0, str(REFERENCE))
@@ -117,3 +118,10 @@ def test_old_paths_lead_to_the_new_modules(old, monkeypatch):
         assert getattr(home, name) == "patched"
     finally:
         setattr(home, name, original)
+
+
+@pytest.mark.parametrize(("home", "old"), [(home, old) for home, names in RENAMED.items() for old in names])
+def test_old_names_in_old_paths_lead_to_the_new_names(home, old):
+    path = next(path for path, new in MOVED.items() if new == home)
+    alias, module = (importlib.import_module(f"metaaug_tf.{name}") for name in (path, home))
+    assert getattr(alias, old) is getattr(module, RENAMED[home][old])

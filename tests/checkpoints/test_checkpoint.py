@@ -260,12 +260,12 @@ def test_a_newer_one_that_comes_while_a_damaged_one_is_read_is_taken(tmp_path, m
 
 
 def test_checkpoints_replaced_faster_than_they_are_read_are_not_called_damaged(tmp_path, monkeypatch):
-    training, steps = CheckpointFolder(tmp_path, keep=1), iter(range(2, 10_000))
+    training, steps = CheckpointFolder(tmp_path, keep=1), iter(range(2, 60))
     write(training, (0, 1))
     reading(monkeypatch, lambda _: write(training, (0, next(steps))))
     with pytest.raises(ma.UserError, match="replaced faster than they can be read; wait until the training"):
         CheckpointFolder(tmp_path).newest_whole()
-    assert next(steps) < 100
+    assert next(steps) < 50
 
 
 def test_metadata_are_json(tmp_path):

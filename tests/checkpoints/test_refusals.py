@@ -6,7 +6,8 @@ import pytest
 import resumable_runs as resume
 
 import metaaug_tf as ma
-from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
+from metaaug_tf.checkpoints.model_state import capture_variables
 from metaaug_tf.checkpoints.resume import read_fork
 from metaaug_tf.config import check_config, config_digest, config_for
 from metaaug_tf.files import write_json
@@ -88,6 +89,16 @@ def test_a_fork_starts_the_epoch_again_with_the_weights_as_they_are(tmp_path):
     assert checkpoints.restore() and checkpoints.position == Position(1, 0)
     for name, array in resume.results(source.path, model)[0].items():
         np.testing.assert_array_equal(array, newest.tensors[name])
+
+
+def test_a_fork_trains_on_after_a_run_that_a_callback_ended(tmp_path):
+    source = RunFolder(tmp_path / "run")
+    write_json(source.config, CONFIG)
+    model = resume.traced_model()[0]
+    ended = Checkpoint(Position(2), capture_variables(model), {"digest": "old", "stopped_early": True, "callbacks": []})
+    CheckpointFolder(source.checkpoints).write(ended)
+    forked = read_fork(model, source, "new")
+    assert forked.metadata == {**ended.metadata, "digest": "new", "stopped_early": False, "epoch": 2, "step": 0}
 
 
 def test_a_lock_left_behind_is_no_run(tmp_path):

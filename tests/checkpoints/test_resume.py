@@ -1,5 +1,6 @@
 """Going on at the very step gives what an uninterrupted run gives, to the last bit: weights, table, metrics."""
 
+import threading
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -9,11 +10,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, results, train
+from pretended_workers import all_of
+from resumable_runs import EPOCHS, STEPS, Killed, assert_same, make_model, results, traced_model, train
 
 import metaaug_tf as ma
 from metaaug_tf.checkpoints import model_state
-from metaaug_tf.checkpoints.folder import CheckpointFolder
+from metaaug_tf.checkpoints.callback_state import capture_callbacks, restore_callbacks
+from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
 from metaaug_tf.checkpoints.model_state import capture_variables
 from metaaug_tf.run_folder import read_rows
 
@@ -26,7 +29,7 @@ def straight(tmp_path_factory):
     return results(folder, train(folder, minutes=10.0))
 
 
-@pytest.mark.parametrize("lives", [[4], [3, 1, 5]], ids=str)
+@pytest.mark.parametrize("lives", [[4], [2, 1, 1], [3, 1, 5]], ids=str)
 def test_killed_runs_end_as_the_uninterrupted_one(tmp_path, straight, lives):
     for steps in lives:
         with pytest.raises(Killed):
@@ -66,6 +69,18 @@ def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(tmp_path, strai
 def test_a_finished_run_is_left_as_it_is(tmp_path, straight):
     train(tmp_path)
     assert_same(straight, results(tmp_path, train(tmp_path)))
+
+
+@pytest.mark.parametrize(("step", "rejected"), [(2, True), (0, False)])
+def test_another_number_of_devices_resumes_only_at_an_epochs_end(tmp_path, step, rejected):
+    model, folder = traced_model()[0], CheckpointFolder(tmp_path)
+    folder.write(Checkpoint(Position(1, step), capture_variables(model), {"digest": "", "replicas": 2}))
+    checkpoints = ma.Checkpoints(model, tmp_path)
+    if rejected:
+        with pytest.raises(ma.UserError, match=r"epoch on 2 device\(s\); this run has 1, .*Resume on 2, or.*--fork"):
+            checkpoints.restore()
+    else:
+        assert checkpoints.restore() and checkpoints.position == Position(1)
 
 
 class EndsAfterOneEpoch(keras.callbacks.Callback):
@@ -189,6 +204,73 @@ def test_a_checkpoint_of_another_model_or_optimizer_is_refused(tmp_path):
     ma.Checkpoints(make_model(), tmp_path / "checkpoints").save()
     with pytest.raises(ma.UserError, match="another model or optimizer"):
         train(tmp_path, policy_optimizer="sgd")
+
+
+CHANGES = {
+    "a shape": (lambda array: array[:7], r"of shape \(200, 1\) of float32 it holds shape \(7, 1\) of float32"),
+    "a dtype": (
+        lambda array: array.astype(np.float64),
+        r"of shape \(200, 1\) of float32 it holds shape \(200, 1\) of float64",
+    ),
+    "a name": (None, r"of shape \(200, 1\) of float32 it holds nothing"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES.keys())
+def test_an_array_that_is_not_the_variables_is_named_and_nothing_is_changed(change, message):
+    model = traced_model()[0]
+    before = capture_variables(model)
+    arrays = {name: array + 1 if name.startswith("model/") else array for name, array in before.items()}
+    name = next(name for name, array in reversed(arrays.items()) if array.shape == (200, 1))
+    if change is None:
+        del arrays[name]
+    else:
+        arrays[name] = change(arrays[name])
+    with pytest.raises(ma.UserError, match=f"another model or optimizer: for {name} .*{message}"):
+        model_state.restore_variables(model, arrays, with_metrics=True)
+    for key, array in capture_variables(model).items():
+        np.testing.assert_array_equal(array, before[key], err_msg=key)
+
+
+def test_each_of_two_workers_keeps_the_metrics_of_its_own_replicas(monkeypatch):
+    """Two replicas each; the model stands for any."""
+    shared = keras.Variable(np.zeros(2, np.float32))
+
+    def act(collectives):
+        parts = [tf.Variable([10.0 * collectives.index + replica, 0.0]) for replica in (0, 1)]
+        own.parts = parts
+        captured = capture_variables(None, collectives)
+        model_state.restore_variables(None, {"metrics/00000": captured["metrics/00000"] + 1}, True, collectives)
+        return captured["metrics/00000"], [part.numpy() for part in parts]
+
+    own = threading.local()
+    monkeypatch.setattr(model_state, "_with_parts", lambda *_: [("metrics/00000", shared, own.parts)])
+    monkeypatch.setattr(model_state, "check_variables", lambda *_: None)
+    for index, (captured, restored) in enumerate(all_of(2, act)):
+        np.testing.assert_array_equal(captured, [[0, 0], [1, 0], [10, 0], [11, 0]])
+        np.testing.assert_array_equal(restored, captured[2 * index : 2 * index + 2] + 1)
+
+
+def test_callbacks_are_restored_all_or_none():
+    callbacks = [plateau(), early_stopping()]
+    for callback in callbacks:
+        callback.on_train_begin()
+    callbacks[0].wait = 5
+    states, arrays = capture_callbacks(callbacks)
+    callbacks[0].wait = 7
+    del states[1]["state"]["best"]
+    with pytest.raises(ma.UserError, match=r"the checkpoint holds \[.*\] of EarlyStopping, not \['best', "):
+        restore_callbacks(callbacks, states, arrays)
+    assert callbacks[0].wait == 7
+
+
+def test_what_is_captured_stays_as_it_was():
+    model = traced_model()[0]
+    before = capture_variables(model)
+    copies = {name: array.copy() for name, array in before.items()}
+    model.train_step(helpers.random_batch())
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, copies[name], err_msg=name)
 
 
 def test_bfloat16_variables_come_back(tmp_path):

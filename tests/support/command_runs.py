@@ -33,15 +33,16 @@ ORDINARY = ("-m", "metaaug_tf.main")
 TIMES = ("seconds", "cpu_seconds", "images_per_second", "input_bound_fraction")
 
 
-def heed_hangup():
-    """For a new process, which would ignore SIGHUP if the tests were started by nohup."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def signals_by_default():
+    """For a new process, which would ignore what the tests' own process does: SIGHUP by nohup, SIGINT by `&`."""
+    for signum in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def start(workdir, *more, program=ORDINARY):
     arguments = [sys.executable, "-u", *program, f"--workdir={workdir}", *SETTINGS, *more]
     return subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_hangup
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=signals_by_default
     )
 
 

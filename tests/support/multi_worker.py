@@ -7,7 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
-from command_runs import heed_hangup
+from command_runs import signals_by_default
 
 
 def free_ports(count):
@@ -38,7 +38,7 @@ def workers(*arguments_of_each, absent=0, program=("-m", "metaaug_tf.main")):
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
-                    preexec_fn=heed_hangup,
+                    preexec_fn=signals_by_default,
                     env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "2"},
                 )
             )

@@ -1,5 +1,6 @@
 """One owner per workdir, and signals: the first stops after the step, the second at once."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,9 +9,10 @@ import time
 
 import pytest
 import resumable_runs as resume
-from command_runs import heed_hangup
+from command_runs import signals_by_default
 
 import metaaug_tf as ma
+from metaaug_tf.checkpoints import folder
 from metaaug_tf.checkpoints.folder import CheckpointFolder, Position
 from metaaug_tf.run_folder import RunFolder, check_free
 from metaaug_tf.signals import Stopped, StopRequest, heeded_signals
@@ -19,7 +21,7 @@ from metaaug_tf.workers.workers import Workers
 CONFIG = {"dataset": "glyphs", "epochs": 3, "checkpoint_minutes": 10.0}
 
 
-def python(code, *arguments, preexec=heed_hangup):
+def python(code, *arguments, preexec=signals_by_default):
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec)
 
@@ -179,6 +181,16 @@ class SignalAt(resume.KillAt):
 
     def on_train_batch_end(self, batch, logs=None):
         """Not here."""
+
+
+def test_a_signal_does_not_hide_that_its_checkpoint_could_not_be_written(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folder.np, "savez", full)
+    failed = pytest.raises(ma.UserError, match="last checkpoint could not be written.*No space")
+    with StopRequest() as stop, pytest.warns(UserWarning, match="no checkpoint could be written"), failed:
+        resume.train(tmp_path, minutes=10.0, callbacks=[SignalAt(2)], stop=stop)
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ from pretended_workers import Pretending, both
 
 from metaaug_tf.errors import UserError, WorkerLost
 from metaaug_tf.signals import Stopped
+from metaaug_tf.workers.cluster import Cluster
 from metaaug_tf.workers.workers import Workers, raising_worker_lost
 
 
@@ -63,6 +64,10 @@ def test_the_chiefs_clock_says_when_a_checkpoint_is_due():
     assert both(lambda worker: worker.agree(Request(), due=not worker.is_chief)) == [(None, False)] * 2
 
 
+def test_the_first_is_the_chief():
+    assert both(lambda worker: (worker.index, worker.count, worker.is_chief)) == [(0, 2, True), (1, 2, False)]
+
+
 def test_alone_nothing_has_to_be_agreed():
     alone = Workers()
     assert (alone.count, alone.index, alone.is_chief, alone.replicas) == (1, 0, True, 1)
@@ -75,14 +80,23 @@ LOST = [
     ("Collective ops is aborted by: ... /job:worker/replica:0/task:1 stopped sending heartbeats", "worker 1 (b:2)"),
     ("Socket closed", "another worker"),
     ("from /job:worker/replica:0/task:0: /job:worker/task:1", "worker 1 (b:2)"),
+    ("/job:worker/task:1 is gone: /job:worker/replica:0/task:0", "worker 1 (b:2)"),
+    ("/job:worker/replica:0/task:0", "another worker"),
 ]
 
 
-@pytest.mark.parametrize(("text", "name"), LOST, ids=[name for _, name in LOST])
+@pytest.mark.parametrize(("text", "name"), LOST, ids=range(len(LOST)))
 def test_a_dead_worker_is_named(text, name):
     with pytest.raises(WorkerLost) as lost, raising_worker_lost(Pretending(0, None)):
         raise tf.errors.UnavailableError(None, None, text)
     assert f"lost contact with {name};" in str(lost.value) and "resume from the newest checkpoint" in str(lost.value)
+
+
+def test_a_dead_worker_is_named_beside_a_chief_in_a_job_of_its_own():
+    worker = Pretending(0, None)
+    worker.cluster = Cluster(("a:1", "b:2", "c:3"), 0, chiefs=1)
+    with pytest.raises(WorkerLost, match=r"lost contact with worker 2 \(c:3\);"), raising_worker_lost(worker):
+        raise tf.errors.UnavailableError(None, None, "/job:chief/task:0: /job:worker/task:1")
 
 
 def test_errors_of_ones_own_pass():
