@@ -66,10 +66,26 @@ class Examples:
     Attributes:
         images: uint8 [N, H, W, C], C = 1 or 3.
         labels: int32 [N], class indices 0..classes-1.
+
+    Both may be given as lists or tensors, labels also as [N, 1], as keras.datasets has them.
     """
 
     images: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Turns what was given into arrays, labels [N, 1] into [N].
+
+        Raises:
+            UserError: lists of images or labels that are not all of one shape.
+        """
+        for name in ("images", "labels"):
+            try:
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
+            except ValueError as error:
+                raise UserError(f"{name} must all have the same shape, to make one array of them: {error}") from error
+        if self.labels.ndim == 2 and self.labels.shape[1] == 1:
+            object.__setattr__(self, "labels", self.labels[:, 0])
 
     def __len__(self) -> int:
         """Number of examples N."""
@@ -95,6 +111,11 @@ class Examples:
         images, labels = self.images, self.labels
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(f"images must be uint8 [N, H, W, C], got {images.dtype} {list(images.shape)}")
+        if labels.ndim == 2 and len(images) == len(labels):
+            raise UserError(
+                f"labels must be class indices, shape [N], got shape {list(labels.shape)}; of one-hot labels take "
+                "np.argmax(labels, axis=1)"
+            )
         if len(images) != len(labels) or labels.ndim != 1:
             raise UserError(
                 f"labels must be one class index for each of the {len(images)} images, shape [{len(images)}], "

@@ -123,18 +123,28 @@ def check_same_variables(task: keras.Model, compiled: Sequence[int] | None) -> N
         )
 
 
-def check_training_data(data: Any) -> None:
+def check_training_data(data: Any, others: Mapping[str, Any]) -> None:
     """Checks that fit's data may have come from training_dataset or training_batches.
 
+    Args:
+        data: fit's first argument.
+        others: fit's further arguments by name.
+
     Raises:
-        UserError: arrays, or a tf.data.Dataset of other elements.
+        UserError: arrays, a tf.data.Dataset of other elements, or arguments that go with arrays.
     """
     spec = getattr(data, "element_spec", None)
     inputs = spec[0] if isinstance(spec, tuple) else spec
     known = isinstance(inputs, Mapping) and set(inputs) >= set(KEYS)
-    if isinstance(data, (np.ndarray, tf.Tensor)) or (spec is not None and not known):
+    arrays = isinstance(data, (np.ndarray, tf.Tensor, list, tuple, Mapping)) or data is None
+    of_arrays = [
+        name for name in ("y", "validation_split", "batch_size", "sample_weight") if others.get(name) is not None
+    ]
+    if of_arrays or arrays or (spec is not None and not known):
+        given = f"; it does not take {', '.join(of_arrays)}" if of_arrays else ""
         raise UserError(
-            "MetaAugment.fit takes batches with drawn transformations and validation images. Give it "
+            f"MetaAugment.fit takes batches with drawn transformations and validation images{given}. Give it "
             "ma.training_dataset(train, validation, model.sampler) for ma.Examples, or "
-            "ma.training_batches(batches, validation, model.sampler) for a tf.data.Dataset of (images, labels)"
+            "ma.training_batches(batches, validation, model.sampler) for a tf.data.Dataset of (images, labels), which "
+            "may have sample weights; split off validation images before"
         )

@@ -15,7 +15,7 @@ from metaaug_tf.meta.losses import PerSampleLoss
 LabelledImages = tuple[tf.Tensor, tf.Tensor]
 
 
-def _no_loss(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+def _no_loss(labels: tf.Tensor, predictions: tf.Tensor, sample_weight: tf.Tensor | None = None, /) -> tf.Tensor:
     raise UserError("the model has no loss yet; call compile() first")
 
 
@@ -43,7 +43,7 @@ class FunctionalTask:
 
     Attributes:
         network: images -> [predictions, features].
-        loss_of: (labels, predictions) -> float [B].
+        loss_of: (labels, predictions), and sample weights where there are any -> float [B].
     """
 
     network: keras.Model
@@ -53,7 +53,13 @@ class FunctionalTask:
         """Returns the present values of the trainable variables, w of the method."""
         return [variable.value for variable in self.network.trainable_variables]
 
-    def apply(self, values: Sequence[tf.Tensor], images: tf.Tensor, labels: tf.Tensor) -> Pass:
+    def apply(
+        self,
+        values: Sequence[tf.Tensor],
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+    ) -> Pass:
         """Runs the network in training mode at `values`, assigning nothing.
 
         BatchNorm uses the batch's statistics, and every call within a step sees the same state, so Dropout draws the
@@ -63,6 +69,7 @@ class FunctionalTask:
             values: one tensor for each trainable variable.
             images: [B, H, W, C].
             labels: whatever the loss takes, first axis B.
+            sample_weight: float [B] or None, factors on the losses that the user gave.
         """
         values = replicas.guarded(values, examples=tf.shape(images)[0])
         state = self._own_seeds([variable.value for variable in self.network.non_trainable_variables])
@@ -73,7 +80,8 @@ class FunctionalTask:
         # Losses and weights stay in float32 at least when the network computes in bfloat16.
         if predictions.dtype in (tf.bfloat16, tf.float16):
             predictions = tf.cast(predictions, tf.float32)
-        return Pass(self.loss_of(labels, predictions), predictions, features, state, regularisation)
+        given = () if sample_weight is None else (sample_weight,)
+        return Pass(self.loss_of(labels, predictions, *given), predictions, features, state, regularisation)
 
     def _own_seeds(self, state: Sequence[tf.Tensor], sign: int = 1) -> list[tf.Tensor]:
         """Returns the state with seeds of this replica's own, or, with sign -1, with the common ones again."""
@@ -131,7 +139,7 @@ class Forward:
 
     def losses_at(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns the batch's losses [B] at other task variables, with the same random draws."""
-        return _scaled(self.task.apply(values, *self.batch).losses, self.sample_weight)
+        return self.task.apply(values, *self.batch, self.sample_weight).losses
 
     def regularised_gradient(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """Returns `gradient` plus that of the regularisation losses, for the real update; to be summed likewise."""
@@ -172,23 +180,18 @@ def training_forward(
     values = task.values()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(values)
-        found = task.apply(values, images, labels)
-        losses = _scaled(found.losses, sample_weight)
+        found = task.apply(values, images, labels, sample_weight)
         regularisation = tf.add_n(found.regularisation) if found.regularisation else None
     return Forward(
         task=task,
         batch=(images, labels),
         sample_weight=sample_weight,
         values=values,
-        losses=losses,
+        losses=found.losses,
         predictions=found.predictions,
         features=tf.stop_gradient(found.features),  # weights made of them are constants to the task's gradient
         state=found.state,
         regularisation=regularisation,
         tape=tape,
-        shard=replicas.shard(tf.size(losses)),
+        shard=replicas.shard(tf.size(found.losses)),
     )
-
-
-def _scaled(losses: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
-    return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)

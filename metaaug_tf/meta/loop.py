@@ -5,7 +5,7 @@ not measure how long a step waited for its batch. This one does, for any step fu
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,15 @@ def make_loop(
         logs = take_step(take_batch(iterator))
         return {key: strategy.experimental_local_results(value)[0] for key, value in logs.items()}
 
+    def run_one(batch: Any) -> Logs:
+        return {key: strategy.experimental_local_results(value)[0] for key, value in take_step(batch).items()}
+
     if not model.run_eagerly:
-        run = tf.function(run, reduce_retracing=True)
+        run, run_one = (tf.function(function, reduce_retracing=True) for function in (run, run_one))
 
     def call(iterator: Iterator) -> Logs:
+        if isinstance(iterator, Generator):  # train_on_batch's and test_on_batch's, which tf.function can't iterate
+            return run_one(next(iterator))
         try:
             return run(iterator)
         except tf.errors.OutOfRangeError:

@@ -1,8 +1,9 @@
 """MetaAugment: a Keras model that trains a classifier and its augmentation policy together."""
 
+import contextlib
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from metaaug_tf.meta.forward import FunctionalTask
 from metaaug_tf.meta.gradient import GradientMethod, find_method
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, Logs, TrainingSteps, make_loop, uses_xla
-from metaaug_tf.meta.losses import check_loss, complete_class_weight, per_sample_loss
+from metaaug_tf.meta.losses import check_loss, complete_class_weight, output_factor, per_sample_loss
 from metaaug_tf.meta.step import MetaStep, StepResult, TrainingBatch
 from metaaug_tf.meta.weights import find_weighting
 from metaaug_tf.policy.network import PolicyNetwork
@@ -76,10 +77,10 @@ class MetaAugment(keras.Model):
         """
         kwargs.setdefault("name", "meta_augment")
         super().__init__(**kwargs)
-        checks.check_trainable(task)
-        self.task = task
         # Within FunctionalTask the view of the network is out of Keras's sight, which else lists every layer twice.
-        self._functional_task = FunctionalTask(with_features(task, feature_layer))
+        functional_task = FunctionalTask(with_features(task, feature_layer))  # a network not built yet fails here
+        checks.check_trainable(task)
+        self.task, self._functional_task = task, functional_task
         self.feature_layer = feature_layer
         self.sampler = sampler or PairSampler()
         if policy_network is _Default.POLICY:
@@ -124,8 +125,9 @@ class MetaAugment(keras.Model):
         checks.check_trainable(self.task)
         names = {field.name for field in dataclasses.fields(MetaSettings)}
         settings = MetaSettings(**{name: kwargs.pop(name) for name in names & set(kwargs)})
-        functional_task = FunctionalTask(self._functional_task.network, per_sample_loss(loss))
-        check_loss(functional_task.loss_of, self.task.outputs[0])
+        factor = output_factor(kwargs.get("loss_weights"))
+        functional_task = FunctionalTask(self._functional_task.network, per_sample_loss(loss, factor))
+        check_loss(loss, functional_task.loss_of, self.task.outputs[0], factor)
         with self.distribute_strategy.scope():
             self._compile_optimizers(optimizer, policy_optimizer)
             jit_compile = uses_xla(settings.jit_compile, self.distribute_strategy) and not kwargs.get("run_eagerly")
@@ -243,7 +245,7 @@ class MetaAugment(keras.Model):
         Raises:
             UserError: other data, a key of class_weight that is no class, or layers frozen or unfrozen since compile().
         """
-        checks.check_training_data(x)
+        checks.check_training_data(x, {**dict(zip(("y", "batch_size"), args, strict=False)), **kwargs})
         checks.check_same_variables(self.task, self._compiled_variables)
         class_weight = complete_class_weight(class_weight, self.task.output_shape[-1])
         callbacks = with_sampler_update(callbacks, self)
@@ -251,11 +253,25 @@ class MetaAugment(keras.Model):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the task network as keras.Model.evaluate."""
+        with self._own_metrics_left_out():
+            return super().evaluate(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the task network on one batch as keras.Model.test_on_batch."""
+        with self._own_metrics_left_out():
+            return super().test_on_batch(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _own_metrics_left_out(self) -> Iterator[None]:
         self._evaluating = True
         try:
-            return super().evaluate(*args, **kwargs)
+            yield
         finally:
             self._evaluating = False
+
+    def export(self, filepath: str, *args: Any, **kwargs: Any) -> Any:
+        """Exports the task network, which is what predict computes; arguments as in keras.Model.export."""
+        return self.task.export(filepath, *args, **kwargs)
 
     def train_step(self, data: tuple[Any, ...]) -> Logs:
         """Takes one step of method.md, with or without the policy's update as its turn is; returns the metrics.

@@ -1,6 +1,7 @@
 """The training step of method.md on one batch: steps 2 to 5, with the policy's update where its turn has come."""
 
 import functools
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -42,8 +43,17 @@ class TrainingBatch(NamedTuple):
 
     @classmethod
     def from_data(cls, data: tuple[Any, ...]) -> "TrainingBatch":
-        """Unpacks (inputs, labels) or (inputs, labels, sample_weight), as fit gives it."""
+        """Unpacks (inputs, labels) or (inputs, labels, sample_weight), as fit gives it.
+
+        Raises:
+            UserError: the inputs are no dict of what a step needs.
+        """
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not isinstance(inputs, Mapping) or not set(inputs) >= set(KEYS):
+            raise UserError(
+                f"inputs of a training step must be a dict of {', '.join(KEYS)}, as ma.training_dataset and "
+                f"ma.training_batches yield it, got {type(inputs).__name__}; train on their batches"
+            )
         return cls(**{name: inputs[name] for name in KEYS}, labels=labels, sample_weight=sample_weight)
 
     def embedding(self) -> tf.Tensor:
@@ -55,7 +65,7 @@ class StepResult(NamedTuple):
     """What a step has to report.
 
     Attributes:
-        loss: float scalar, sum_i p_i l_i(w) over the global batch, before the update.
+        loss: float scalar, sum_i p_i l_i(w) over the global batch, before the update, and the network's own losses.
         losses: float [B], l_i(w) of this replica's images.
         predictions: float [B, classes], of the same pass.
     """
@@ -83,7 +93,8 @@ class MetaStep:
         normalise_weights: whether they sum to 1 over the batch.
         meta_every: the policy is updated in every meta_every-th step.
         policy_warmup_steps: number of first steps without an update of the policy.
-        inner_learning_rate: alpha of the virtual update; None: the task optimizer's present rate.
+        inner_learning_rate: alpha of the virtual update; None: the task optimizer's present rate. The virtual update
+            is by this batch alone, also where the optimizer accumulates gradients.
     """
 
     task: FunctionalTask
@@ -106,7 +117,7 @@ class MetaStep:
 
     def policy_turn(self) -> tf.Tensor:
         """Returns 1 where the next step is to update the policy, else 0: int32 scalar."""
-        step = self.task_optimizer.iterations.value - self.policy_warmup_steps
+        step = steps_taken(self.task_optimizer) - self.policy_warmup_steps
         return tf.cast((step >= 0) & tf.equal(step % self.meta_every, 0), tf.int32)
 
     def take(self, batch: TrainingBatch, update_policy: bool) -> StepResult:
@@ -164,17 +175,30 @@ class MetaStep:
         with _after(forward):
             self.health.observe_weights(raw)
             self.sampler.observe(pairs, raw)
-        weights = self.weighting(normalised_weights(raw, self.normalise_weights), self.task_optimizer.iterations.value)
+        weights = normalised_weights(raw, self.normalise_weights)
+        weights = self.weighting(weights, steps_taken(self.task_optimizer))
         return forward.shard.own(weights)
 
     def _update_task(self, forward: Forward, weights: tf.Tensor) -> StepResult:
         """Takes step 5 of method.md with this replica's weights [B]."""
         loss = tf.reduce_sum(weights * forward.losses)
+        if forward.regularisation is not None:
+            loss += forward.shard.part(tf.cast(forward.regularisation, loss.dtype))
         *gradients, loss = replicas.total([*forward.regularised_gradient(weights), loss])
         with _after(forward):
             replicas.apply_gradients(self.task_optimizer, gradients, self.task.network.trainable_variables)
             forward.keep_state()
         return StepResult(loss, forward.losses, forward.predictions)
+
+
+def steps_taken(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+    """Returns the number of batches that an optimizer was applied to, int64 scalar.
+
+    With gradient_accumulation_steps, Keras's `iterations` counts updates of the variables, one for several batches.
+    """
+    if not optimizer.gradient_accumulation_steps:
+        return optimizer.iterations.value
+    return next(variable.value for variable in optimizer.variables if variable.name == "iteration")
 
 
 def _after(forward: Forward) -> AbstractContextManager[None]:

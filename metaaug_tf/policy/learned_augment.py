@@ -26,6 +26,9 @@ class LearnedAugment(keras.layers.Layer):
     (from 0, counted in its state) draws as epoch n of the seed that the layer was made with. Calls that run at the same
     time, as in a parallel map, may take a number in any order or twice: give them seeds where that matters.
 
+    Called directly, as in a tf.data pipeline, the layer augments. As part of a model it does so in training alone: in
+    model(x), predict, evaluate and export images pass. `training=True` or `training=False` says otherwise.
+
     Example:
         import tensorflow as tf
 
@@ -81,13 +84,14 @@ class LearnedAugment(keras.layers.Layer):
         network = None if task is None else read_network(folder)
         return cls(table, policy_network=network, task=task, **kwargs)
 
-    def call(self, images, seed=None, training=True):
+    def call(self, images, seed=None, training=None):
         """Augments a batch.
 
         Args:
             images: uint8 [B, H, W, C], C = 1 or 3.
             seed: scalar int in [0, 2**60); None takes the layer's own count of calls.
-            training: False returns the images as they are, with weights of 1.
+            training: False returns the images as they are, with weights of 1; None is True in a direct call, False
+                within the call of a model or another layer that says nothing of training.
 
         Returns:
             uint8 [B, H, W, C]; with a task, (that, float32 [B] raw weights in (0, 1)).
@@ -95,6 +99,9 @@ class LearnedAugment(keras.layers.Layer):
         Raises:
             ValueError: images of another dtype, rank or number of channels; a seed out of range.
         """
+        if training is None:
+            # Keras has filled in what a surrounding call says; whose call it all began with is nowhere public.
+            training = self._get_call_context().entry_layer is self
         if not training:
             return images if self.task is None else (images, tf.ones(tf.shape(images)[:1]))
         pairs, magnitudes = self.draw(tf.shape(images)[0], seed)
@@ -117,7 +124,7 @@ class LearnedAugment(keras.layers.Layer):
         indices = tf.range(tf.cast(count, tf.int64))
         return draw_transformations("metaaugment", self.probabilities, seed, epoch, indices)
 
-    def compute_output_spec(self, images, seed=None, training=True):
+    def compute_output_spec(self, images, seed=None, training=None):
         """Shapes and dtypes of a call's results, for functional models."""
         if keras.backend.standardize_dtype(images.dtype) != "uint8":
             raise ValueError(f"LearnedAugment takes uint8 images, not {images.dtype}: keras.Input(..., dtype='uint8')")

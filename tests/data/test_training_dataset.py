@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from pipelines import batches, examples, make, one_pair_only, same
 
 import metaaug_tf as ma
@@ -85,3 +86,20 @@ def test_batch_larger_than_the_training_set_and_empty_validation_are_refused():
         ma.training_dataset(examples(18), examples(7), sampler)
     with pytest.raises(ma.UserError, match="validation set is empty"):
         ma.training_dataset(examples(18), examples(0), sampler, batch_size=4)
+
+
+@pytest.mark.parametrize("given", [lambda labels: labels[:, None].astype(np.uint8), np.ndarray.tolist, tf.constant])
+def test_labels_in_a_column_a_list_or_a_tensor_are_taken(given):
+    images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6, dtype=np.int32)
+    examples = ma.Examples(images.tolist() if isinstance(given(labels), list) else images, given(labels))
+    assert examples.labels.shape == (6,) and examples.labels.tolist() == labels.tolist()
+    examples = ma.Examples(images, given(labels))
+    assert next(iter(ma.training_dataset(examples, examples, ma.PairSampler(), batch_size=6)))[1].shape == (6,)
+
+
+def test_one_hot_labels_and_uneven_lists_are_rejected_with_the_remedy():
+    examples = ma.Examples(np.zeros((6, 8, 8, 3), np.uint8), np.eye(6, dtype=np.float32))
+    with pytest.raises(ma.UserError, match="one-hot labels take np.argmax"):
+        ma.training_dataset(examples, examples, ma.PairSampler(), batch_size=6)
+    with pytest.raises(ma.UserError, match="images must all have the same shape"):
+        ma.Examples([np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)], [0, 1])

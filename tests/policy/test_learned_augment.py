@@ -93,6 +93,43 @@ def test_inside_a_model_it_acts_in_training_alone(folder, images, jit_compile):
     assert logged == pytest.approx(float(loss(labels, logits)), rel=1e-5)
 
 
+class Subclassed(keras.Model):
+    """Says nothing of training in its call."""
+
+    def __init__(self, augment):
+        super().__init__()
+        self.augment = augment
+
+    def call(self, images):
+        return keras.ops.cast(self.augment(images), "float32")
+
+
+def in_functional(augment):
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    return keras.Model(inputs, keras.layers.Rescaling(1.0)(augment(inputs)))
+
+
+def in_sequential(augment):
+    return keras.Sequential([keras.Input((8, 8, 3), dtype="uint8"), augment, keras.layers.Rescaling(1.0)])
+
+
+@pytest.mark.parametrize("build", [in_functional, in_sequential, Subclassed])
+def test_as_part_of_a_model_images_pass_unless_training_is_asked_for(folder, images, build, tmp_path):
+    augment = ma.LearnedAugment.load(folder, seed=11)
+    model = build(augment)
+    for found in (model(images), model(images, training=False), model.predict(images, verbose=0)):
+        np.testing.assert_array_equal(found, images)
+    if build is not Subclassed:
+        model.export(tmp_path / "model", verbose=False)
+        loaded = tf.saved_model.load(str(tmp_path / "model"))
+        np.testing.assert_array_equal(loaded.serve(tf.constant(images)), images)
+    expected = by_hand(folder, images, 11, 0)[0]
+    np.testing.assert_array_equal(model(images, training=True), expected)
+    # A direct call augments, also after calls within models, and in a model's own function.
+    np.testing.assert_array_equal(augment(images), by_hand(folder, images, 11, 1)[0])
+    np.testing.assert_array_equal(tf.function(augment)(tf.constant(images)), by_hand(folder, images, 11, 2)[0])
+
+
 def test_with_the_task_it_returns_the_policy_networks_weights(folder, images, model):
     augment = ma.LearnedAugment.load(folder, task=model.task)
     augmented, weights = augment(images, seed=5)
