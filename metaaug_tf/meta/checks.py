@@ -26,8 +26,8 @@ def check_trainable(task: keras.Model) -> None:
         )
 
 
-def check_no_loss_scaling(task: keras.Model, *optimizers: keras.optimizers.Optimizer) -> None:
-    """Checks that no layer computes in mixed_float16 and no optimizer scales the loss.
+def check_optimizers(task: keras.Model, *optimizers: keras.optimizers.Optimizer) -> None:
+    """Checks that no layer computes in mixed_float16, no optimizer scales the loss, and each has one learning rate.
 
     Raises:
         UserError: names the layers or the optimizer.
@@ -42,6 +42,11 @@ def check_no_loss_scaling(task: keras.Model, *optimizers: keras.optimizers.Optim
         raise UserError(
             "a LossScaleOptimizer divides gradients by a scale that the meta-gradient does not apply, so the network "
             "would hardly learn; give the optimizer that it wraps"
+        )
+    if any(isinstance(optimizer, keras.optimizers.MultiOptimizer) for optimizer in optimizers):
+        raise UserError(
+            "a MultiOptimizer has a learning rate for each of its optimizers, and the virtual step needs one; give one "
+            "optimizer for all variables"
         )
 
 

@@ -8,6 +8,7 @@ import sys
 import pipelines
 import pytest
 import streamed_photos
+from command_runs import signals_by_default
 
 import metaaug_tf as ma
 from metaaug_tf.data.service import lost_service_reported, start
@@ -106,7 +107,9 @@ def test_a_service_that_was_restarted_in_the_meantime_is_reported():
 def test_the_command_serves_until_it_is_ended_and_refuses_a_port_in_use():
     address = f"localhost:{free_ports()}"
     command = [sys.executable, "-m", "metaaug_tf.data.service", "--address", address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as served:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=signals_by_default
+    ) as served:
         try:
             assert served.stdout.readline() == f"serving batches at {address}; Ctrl-C ends it\n"
             sampler = ma.PairSampler()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+from command_runs import signals_by_default
 from export_fixtures import CLASS_NAMES, export_all, png_header
 
 from metaaug_tf.export.client import Client, ServingError
@@ -36,7 +37,8 @@ def start(*arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([*MODULE, *map(str, arguments), f"--port={port}"], stderr=subprocess.PIPE, text=True)
+    command = [*MODULE, *map(str, arguments), f"--port={port}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=signals_by_default)
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:

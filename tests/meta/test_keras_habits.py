@@ -55,6 +55,7 @@ def assert_plain(made, steps=4):
     """Without a policy the steps are those of plain Keras."""
     model, plain = compiled(made(), wrap={"policy_network": None}), helpers.tiny_task()
     plain.compile(made(), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    plain.optimizer.build(plain.trainable_variables)  # built in a graph, ScheduleFreeAdamW averages from 0
     for seed in range(steps):
         inputs, labels = helpers.random_batch(seed=seed)
         model.train_step((inputs, labels))
