@@ -67,7 +67,7 @@ def test_the_average_of_the_weights_is_validated_and_kept_at_the_end(tmp_path):
         epochs=2,
         validation_data=data,
         verbose=0,
-        callbacks=[Record(), *averaging_callbacks(config), checkpoints],
+        callbacks=[Record(), *averaging_callbacks(Config.of(config).optimizer), checkpoints],
     )
     for found, wanted in zip(helpers.values_of(model.task.trainable_variables), seen[-1], strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-6)  # fit ends with the weights, so that it can resume
@@ -149,7 +149,7 @@ def test_a_run_with_averaged_weights_goes_on_as_if_nothing_had_happened(tmp_path
             checkpoints,
             epochs=epochs,
             validation_data=ma.evaluation_dataset(helpers.random_examples(8, 1)),
-            callbacks=averaging_callbacks(config),
+            callbacks=averaging_callbacks(Config.of(config).optimizer),
         )
         return model
 
