@@ -160,7 +160,11 @@ def test_a_signal_to_one_worker_stops_both_after_the_same_step(runs, tmp_path):
 REFUSED = {
     "settings": ([], ["--config.learning_rate=0.2"], "worker 1 (ADDRESS) differs:\n  learning_rate: 0.1 -> 0.2"),
     "devices": ([], ["--devices=2"], "worker 1 (ADDRESS): --devices=2, but without GPUs"),
-    "batches": (["--config.batch_size=9"], ["--config.batch_size=9"], "batch_size must be a multiple of the 2 devices, got 9; use 8 or 10"),
+    "batches": (
+        ["--config.batch_size=9"],
+        ["--config.batch_size=9"],
+        "batch_size must be a multiple of the 2 devices, got 9; use 8 or 10",
+    ),
 }
 
 
