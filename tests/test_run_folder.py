@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from metaaug_tf.errors import UserError
-from metaaug_tf.run_folder import RunFolder, read_rows
+from metaaug_tf.run_folder import RunFolder, locked, read_rows
 
 
 def test_its_names_are_known_without_tensorflow():
@@ -84,3 +84,11 @@ def test_a_damaged_line_that_is_not_cut_off_is_an_error_that_names_file_and_line
     path.write_bytes(lines(ROWS[0]) + DAMAGED[kind] + after)
     with pytest.raises(UserError, match=f"{re.escape(str(path))} can't be read: line 2"):
         read_rows(path)
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (mine := tmp_path / "mine.txt").write_text("kept")
+    RunFolder(tmp_path).lock.symlink_to(mine)
+    with pytest.raises(UserError, match="must be a file, got a link; remove it"), locked(tmp_path):
+        pass
+    assert mine.read_text() == "kept"
