@@ -45,6 +45,29 @@ def check_no_loss_scaling(task: keras.Model, *optimizers: keras.optimizers.Optim
         )
 
 
+def check_one_optimizer(*optimizers: keras.optimizers.Optimizer) -> None:
+    """Checks that no optimizer is made of several, which have no learning rate in common for the virtual update.
+
+    Raises:
+        UserError: one is.
+    """
+    if any(isinstance(optimizer, keras.optimizers.MultiOptimizer) for optimizer in optimizers):
+        raise UserError(
+            "an optimizer must be one for all variables, got a MultiOptimizer, which has several learning rates where "
+            "the virtual update needs one; give one of its optimizers"
+        )
+
+
+def check_steps_per_execution(steps: Any) -> None:
+    """Checks that steps_per_execution is a number.
+
+    Raises:
+        UserError: it is not, such as Keras's "auto".
+    """
+    if not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UserError(f"steps_per_execution must be a number of steps, at least 1, got {steps!r}")
+
+
 def check_created_in_scope(strategy: tf.distribute.Strategy, owners: Mapping[str, Any]) -> None:
     """Checks that variables were created in the scope of the strategy that trains them.
 

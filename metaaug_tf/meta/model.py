@@ -125,15 +125,15 @@ class MetaAugment(keras.Model):
         checks.check_trainable(self.task)
         names = {field.name for field in dataclasses.fields(MetaSettings)}
         settings = MetaSettings(**{name: kwargs.pop(name) for name in names & set(kwargs)})
+        checks.check_steps_per_execution(kwargs.get("steps_per_execution", 1))
         factor = output_factor(kwargs.get("loss_weights"))
         functional_task = FunctionalTask(self._functional_task.network, per_sample_loss(loss, factor))
         check_loss(loss, functional_task.loss_of, self.task.outputs[0], factor)
         with self.distribute_strategy.scope():
             self._compile_optimizers(optimizer, policy_optimizer)
             jit_compile = uses_xla(settings.jit_compile, self.distribute_strategy) and not kwargs.get("run_eagerly")
-            super().compile(
-                self.optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs
-            )
+            kwargs["auto_scale_loss"] = False
+            super().compile(self.optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
         step = MetaStep(
             task=functional_task,
             task_optimizer=self.optimizer,
@@ -171,6 +171,7 @@ class MetaAugment(keras.Model):
         # built yet, or built on both networks, would lose its state with only a warning.
         self.optimizer, self.policy_optimizer = keras.optimizers.get(optimizer), keras.optimizers.get(policy_optimizer)
         checks.check_no_loss_scaling(self.task, self.optimizer, self.policy_optimizer)
+        checks.check_one_optimizer(self.optimizer, self.policy_optimizer)
         if self._on_several_replicas:
             checks.check_works_on_replicas(self.optimizer, self.policy_optimizer)
         self.optimizer.build(self.task.trainable_variables)
