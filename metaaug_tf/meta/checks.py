@@ -26,8 +26,8 @@ def check_trainable(task: keras.Model) -> None:
         )
 
 
-def check_optimizers(task: keras.Model, *optimizers: keras.optimizers.Optimizer) -> None:
-    """Checks that no layer computes in mixed_float16, no optimizer scales the loss, and each has one learning rate.
+def check_no_loss_scaling(task: keras.Model, *optimizers: keras.optimizers.Optimizer) -> None:
+    """Checks that no layer computes in mixed_float16 and no optimizer scales the loss.
 
     Raises:
         UserError: names the layers or the optimizer.
@@ -43,11 +43,29 @@ def check_optimizers(task: keras.Model, *optimizers: keras.optimizers.Optimizer)
             "a LossScaleOptimizer divides gradients by a scale that the meta-gradient does not apply, so the network "
             "would hardly learn; give the optimizer that it wraps"
         )
+
+
+def check_one_optimizer(*optimizers: keras.optimizers.Optimizer) -> None:
+    """Checks that no optimizer is made of several, which have no learning rate in common for the virtual update.
+
+    Raises:
+        UserError: one is.
+    """
     if any(isinstance(optimizer, keras.optimizers.MultiOptimizer) for optimizer in optimizers):
         raise UserError(
-            "a MultiOptimizer has a learning rate for each of its optimizers, and the virtual step needs one; give one "
-            "optimizer for all variables"
+            "an optimizer must be one for all variables, got a MultiOptimizer, which has several learning rates where "
+            "the virtual update needs one; give one of its optimizers"
         )
+
+
+def check_steps_per_execution(steps: Any) -> None:
+    """Checks that steps_per_execution is a number.
+
+    Raises:
+        UserError: it is not, such as Keras's "auto".
+    """
+    if not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UserError(f"steps_per_execution must be a number of steps, at least 1, got {steps!r}")
 
 
 def check_created_in_scope(strategy: tf.distribute.Strategy, owners: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ not measure how long a step waited for its batch. This one does, for any step fu
 """
 
 import functools
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,14 +135,31 @@ def make_loop(
         run, run_one = (tf.function(function, reduce_retracing=True) for function in (run, run_one))
 
     def call(iterator: Iterator) -> Logs:
-        if isinstance(iterator, Generator):  # train_on_batch's and test_on_batch's, which tf.function can't iterate
-            return run_one(next(iterator))
+        handled = sys.exception()  # by the caller: no error of ours
         try:
-            return run(iterator)
+            # train_on_batch and test_on_batch give a generator, which tf.function can't iterate.
+            return run_one(next(iterator)) if isinstance(iterator, Generator) else run(iterator)
         except tf.errors.OutOfRangeError:
             raise StopIteration from None
+        except Exception as error:
+            _raise_own_error(error, handled)
+            raise
 
     return call
+
+
+def _raise_own_error(error: BaseException, handled: BaseException | None) -> None:
+    """Raises the UserError that tf.function has raised another error in place of, if there is one.
+
+    Args:
+        error: what tf.function raised.
+        handled: the error that was being handled before; it and what it came from are no cause of this one.
+    """
+    found: BaseException | None = error
+    while found is not None and found is not handled and not isinstance(found, UserError):
+        found = found.__cause__ or found.__context__
+    if isinstance(found, UserError) and found is not handled:
+        raise found from None
 
 
 def uses_xla(jit_compile: bool | str, strategy: tf.distribute.Strategy) -> bool:

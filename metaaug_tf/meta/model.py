@@ -18,7 +18,7 @@ from metaaug_tf.meta.gradient import GradientMethod, find_method
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, Logs, TrainingSteps, make_loop, uses_xla
 from metaaug_tf.meta.losses import check_loss, complete_class_weight, output_factor, per_sample_loss
-from metaaug_tf.meta.step import MetaStep, StepResult, TrainingBatch, check_inputs
+from metaaug_tf.meta.step import MetaStep, StepResult, TrainingBatch
 from metaaug_tf.meta.weights import find_weighting
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler, with_sampler_update
@@ -125,15 +125,15 @@ class MetaAugment(keras.Model):
         checks.check_trainable(self.task)
         names = {field.name for field in dataclasses.fields(MetaSettings)}
         settings = MetaSettings(**{name: kwargs.pop(name) for name in names & set(kwargs)})
+        checks.check_steps_per_execution(kwargs.get("steps_per_execution", 1))
         factor = output_factor(kwargs.get("loss_weights"))
         functional_task = FunctionalTask(self._functional_task.network, per_sample_loss(loss, factor))
         check_loss(loss, functional_task.loss_of, self.task.outputs[0], factor)
         with self.distribute_strategy.scope():
             self._compile_optimizers(optimizer, policy_optimizer)
             jit_compile = uses_xla(settings.jit_compile, self.distribute_strategy) and not kwargs.get("run_eagerly")
-            super().compile(
-                self.optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, auto_scale_loss=False, **kwargs
-            )
+            kwargs["auto_scale_loss"] = False
+            super().compile(self.optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
         step = MetaStep(
             task=functional_task,
             task_optimizer=self.optimizer,
@@ -170,7 +170,8 @@ class MetaAugment(keras.Model):
         # Both are built now, each on its own variables: restoring a checkpoint into an optimizer that is not
         # built yet, or built on both networks, would lose its state with only a warning.
         self.optimizer, self.policy_optimizer = keras.optimizers.get(optimizer), keras.optimizers.get(policy_optimizer)
-        checks.check_optimizers(self.task, self.optimizer, self.policy_optimizer)
+        checks.check_no_loss_scaling(self.task, self.optimizer, self.policy_optimizer)
+        checks.check_one_optimizer(self.optimizer, self.policy_optimizer)
         if self._on_several_replicas:
             checks.check_works_on_replicas(self.optimizer, self.policy_optimizer)
         self.optimizer.build(self.task.trainable_variables)
@@ -255,15 +256,6 @@ class MetaAugment(keras.Model):
         """Evaluates the task network as keras.Model.evaluate."""
         with self._own_metrics_left_out():
             return super().evaluate(*args, **kwargs)
-
-    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Takes one step as keras.Model.train_on_batch, on a batch of ma.training_dataset or ma.training_batches.
-
-        Raises:
-            UserError: it is no such batch.
-        """
-        check_inputs(x)  # here: from within the graph Keras would raise it as an error of TensorFlow
-        return super().train_on_batch(x, *args, **kwargs)
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the task network on one batch as keras.Model.test_on_batch."""

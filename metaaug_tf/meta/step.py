@@ -20,19 +20,6 @@ from metaaug_tf.meta.weights import Weighting, normalised_weights, policy_weight
 from metaaug_tf.policy.sampler import PairSampler
 
 
-def check_inputs(inputs: Any) -> None:
-    """Checks that the inputs of a training step have all it needs.
-
-    Raises:
-        UserError: they are no dict of KEYS.
-    """
-    if not isinstance(inputs, Mapping) or not set(inputs) >= set(KEYS):
-        raise UserError(
-            f"inputs of a training step must be a dict of {', '.join(sorted(KEYS))}, as ma.training_dataset and "
-            f"ma.training_batches yield it, got {type(inputs).__name__}; train on their batches"
-        )
-
-
 class TrainingBatch(NamedTuple):
     """One batch of the training dataset; step 1 of method.md, the draw, was made for it.
 
@@ -62,7 +49,11 @@ class TrainingBatch(NamedTuple):
             UserError: the inputs are no dict of what a step needs.
         """
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        check_inputs(inputs)
+        if not isinstance(inputs, Mapping) or not set(inputs) >= set(KEYS):
+            raise UserError(
+                f"inputs of a training step must be a dict of {', '.join(sorted(KEYS))}, as ma.training_dataset and "
+                f"ma.training_batches yield it, got {type(inputs).__name__}; train on their batches"
+            )
         return cls(**{name: inputs[name] for name in KEYS}, labels=labels, sample_weight=sample_weight)
 
     def embedding(self) -> tf.Tensor:

@@ -55,7 +55,7 @@ def assert_plain(made, steps=4):
     """Without a policy the steps are those of plain Keras."""
     model, plain = compiled(made(), wrap={"policy_network": None}), helpers.tiny_task()
     plain.compile(made(), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
-    plain.optimizer.build(plain.trainable_variables)  # built in a graph, ScheduleFreeAdamW averages from 0
+    plain.optimizer.build(plain.trainable_variables)  # ScheduleFreeAdamW loses the variables if built in the first step
     for seed in range(steps):
         inputs, labels = helpers.random_batch(seed=seed)
         model.train_step((inputs, labels))
@@ -107,6 +107,34 @@ def test_single_batches():
     assert np.isfinite(model.test_on_batch(VALIDATION.images, VALIDATION.labels)).all()
     with pytest.raises(ma.UserError, match="ma.training_batches"):
         model.train_on_batch(TRAIN.images, TRAIN.labels)
+
+
+def test_a_dataset_of_arrays_without_a_spec_is_told_where_to_go():
+    class Arrays(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return TRAIN.images[:4], TRAIN.labels[:4]
+
+    with pytest.raises(ma.UserError, match="ma.training_batches"):
+        compiled().fit(Arrays(), verbose=0)
+
+
+def test_an_error_handled_before_is_not_taken_for_the_steps_own():
+    model = compiled(run_eagerly=True)
+    inputs, labels = helpers.random_batch()
+    try:
+        raise ma.UserError("earlier")
+    except ma.UserError:
+        with pytest.raises(Exception) as found:
+            model.train_on_batch({**inputs, "images": inputs["images"][:, :3]}, labels)
+    assert not isinstance(found.value, ma.UserError)
+
+
+def test_steps_per_execution_must_be_a_number():
+    with pytest.raises(ma.UserError, match="got 'auto'"):
+        compiled(steps_per_execution="auto")
 
 
 @pytest.mark.parametrize(

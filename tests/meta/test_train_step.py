@@ -272,7 +272,10 @@ def test_any_optimizer_updates_the_task_as_in_plain_keras(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": lambda labels, logits: tf.reduce_mean((labels - logits) ** 2)}, "one number for the whole"),
+        (
+            {"loss": lambda *pair: tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(*pair))},
+            "one number for the whole",
+        ),
         ({"meta_gradient": "forward"}, "exact, finite_difference, last_block"),
         ({"meta_every": 0}, "at least 1, got 0"),
         ({"policy_warmup_steps": -1}, "at least 0, got -1"),
