@@ -85,6 +85,7 @@ def rendezvous(cluster: Cluster, metadata: Mapping[str, Any], seconds: float) ->
     """
     meeting = _Meeting(Introduction.of(cluster, metadata))
     with _listen(cluster) as listener, ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        listener.settimeout(_SECONDS_BETWEEN_TRIES)  # here: the thread may find it closed
         answering = threading.Thread(target=_answer_all, args=(listener, meeting))
         try:
             answering.start()
@@ -149,7 +150,6 @@ def _ask(cluster: Cluster, index: int, meeting: _Meeting, seconds: float) -> Int
 
 def _answer_all(listener: socket.socket, meeting: _Meeting) -> None:
     """Answers whoever connects, each in a thread of its own, so that nobody waits for a slow one."""
-    listener.settimeout(_SECONDS_BETWEEN_TRIES)
     free = threading.BoundedSemaphore(_MOST_AT_ONCE)
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
         while not meeting.ended.is_set():

@@ -230,6 +230,18 @@ def test_sigterm_answers_what_is_under_way_and_ends_in_time(export):
 
 
 @pytest.mark.long
+def test_sigterm_answers_those_who_wait_to_be_accepted(export):
+    server = Server(export / "task")
+    server.process.send_signal(signal.SIGSTOP)
+    waiting = [server.connect(b"GET /v1/models/task HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(64)]
+    server.process.terminate()
+    server.process.send_signal(signal.SIGCONT)
+    answers = [received(connection) for connection in waiting]
+    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+    assert server.process.wait(25) == 0
+
+
+@pytest.mark.long
 def test_the_second_signal_is_the_end(export):
     server = Server(export / "task")
     with server.connect(HEAD + b"Content-Length: 1000\r\n\r\n{"):

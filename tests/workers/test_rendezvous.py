@@ -59,6 +59,20 @@ def test_a_signal_while_the_thread_is_started_leaves_none_behind(monkeypatch):
     assert not started[0].is_alive()
 
 
+def test_a_thread_that_starts_after_the_end_finds_nothing_to_do(monkeypatch):
+    late = []
+
+    class Late(threading.Thread):
+        def start(self):
+            late.append(self)
+            raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(module.threading, "Thread", Late)
+    with pytest.raises(Stopped):
+        rendezvous(Cluster(addresses(2), 0), {}, seconds=20)
+    late[0].run()  # raises what would be a traceback
+
+
 def test_who_does_not_come_is_named():
     names = addresses(2)
     with pytest.raises(UserError, match=f"worker 1 .{names[1]}. did not arrive within 1 s"):
