@@ -89,6 +89,7 @@ def test_a_partly_frozen_application_trains_only_its_end():
     assert len(model.optimizer.variables) == 2 + len(moved) and history["policy_gradient_norm"][0] > 0
 
 
+@pytest.mark.long
 def test_layers_frozen_after_compile_are_noticed():
     model = compiled(helpers.tiny_task())
     model.task.layers[2].trainable = False

@@ -41,6 +41,7 @@ def spoiling(from_epoch):
     return keras.callbacks.LearningRateScheduler(lambda epoch, rate: 50.0 if epoch >= from_epoch else 0.05)
 
 
+@pytest.mark.long
 def test_early_stopping_and_model_checkpoint_keep_the_best_epoch(tmp_path):
     model = built()
     callbacks = [
@@ -60,6 +61,7 @@ def test_early_stopping_and_model_checkpoint_keep_the_best_epoch(tmp_path):
     assert evaluated(model) == pytest.approx(losses[-1], rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_scheduled_learning_rate_is_also_that_of_the_virtual_update():
     model = built()
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0 if epoch == 1 else 0.05)

@@ -17,6 +17,7 @@ def test_what_differs_is_named():
     assert environment_difference(["cores"], before) == "", "a checkpoint's file may hold anything"
 
 
+@pytest.mark.long
 def test_resuming_on_another_number_of_cores_is_reported(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         train(tmp_path, kill_after=2)

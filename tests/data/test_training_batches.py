@@ -67,6 +67,7 @@ def test_sample_weights_pass_and_shuffling_is_the_users():
     assert sorted(again) == list(weights)
 
 
+@pytest.mark.long
 def test_fit_on_one_hot_pairs_of_unknown_number_takes_a_step_for_each_batch():
     one_hot = ma.Examples(TRAIN.images, np.eye(4, dtype=np.float32)[TRAIN.labels])
     own = pairs(one_hot).filter(lambda image, label: True).batch(8)

@@ -111,6 +111,7 @@ def test_many_clients_at_once_get_their_own_answers(url, images, expected):
         np.testing.assert_allclose(answer, expected["probabilities"][number % 5], atol=1e-6)
 
 
+@pytest.mark.long
 def test_64_clients_for_seconds_meet_no_error(url):
     serving = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/serving.py"))
     latencies, errors, _ = serving["load"](url, serving["png"]((8, 8, 3)), clients=64, seconds=3)
@@ -177,6 +178,7 @@ def computed(model, request):
     return json.loads(job.finish(job.function(job.inputs)))
 
 
+@pytest.mark.long
 def test_a_signature_with_a_scalar_is_served_by_columns_and_once_per_size_compiled(export, images, monkeypatch):
     from metaaug_tf.export.server import served_model
     from metaaug_tf.export.server.rest import RequestError

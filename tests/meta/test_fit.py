@@ -53,6 +53,7 @@ def test_sampler_is_updated_at_each_epochs_end():
     assert np.ptp(model.sampler.probabilities.numpy()) > 0
 
 
+@pytest.mark.long
 def test_ordinary_callbacks(tmp_path):
     callbacks = [
         keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=0, min_delta=1),

@@ -30,6 +30,7 @@ def train(model, epochs):
     model.fit(data, epochs=epochs, verbose=0)
 
 
+@pytest.mark.long
 def test_training_resumes_from_the_file_as_if_never_saved(tmp_path):
     model = built(name="birds")
     train(model, 2)

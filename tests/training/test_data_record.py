@@ -72,6 +72,7 @@ def test_other_data_are_rejected_with_the_difference(change, stopped, images, tm
     assert before == {path: path.read_bytes() for path in before}, "nothing is lost"
 
 
+@pytest.mark.long
 def test_the_same_data_elsewhere_are_the_same(stopped, images, tmp_path, command):
     workdir, moved = tmp_path / "run", tmp_path / "moved"
     shutil.copytree(stopped, workdir)
@@ -91,6 +92,7 @@ def test_the_same_data_elsewhere_are_the_same(stopped, images, tmp_path, command
     assert names == CLASSES, "an export needs no data"
 
 
+@pytest.mark.long
 def test_a_fork_may_have_other_images_but_no_other_classes(stopped, images, tmp_path, command):
     arguments = [
         *SMALL,

@@ -47,6 +47,7 @@ def test_a_read_only_workdir_is_refused_and_left_as_it_is(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_row_that_can_not_be_written_follows_with_the_next(tmp_path, monkeypatch):
     wanted = resume.results(tmp_path / "whole", resume.train(tmp_path / "whole", minutes=10.0))
     write, calls = metrics_log.write_text, []

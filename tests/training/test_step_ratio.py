@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize(("own", "plain"), [(3.0, 1.0), (0.5, 2.0)])
+@pytest.mark.parametrize(("own", "plain"), [(3.0, 1.0), pytest.param(0.5, 2.0, marks=pytest.mark.long)])
 def test_the_ratio_is_the_runs_step_over_the_plain_one(own, plain, monkeypatch):
     job = prepare(Config.of({**config_for("glyphs").to_dict(), **SMALL}), None, RunFolder(Path("unused")), Workers())
     clock, built, sizes = Clock(), [], []

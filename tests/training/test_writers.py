@@ -56,7 +56,14 @@ def test_each_writer_of_a_run_in_turn(tmp_path, monkeypatch, capfd):
         assert not list(workdir.rglob(".part*")), name
 
 
-@pytest.mark.parametrize("where", ["a reader that is gone", "a full disk", "nowhere"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "a full disk",
+        pytest.param("a reader that is gone", marks=pytest.mark.long),
+        pytest.param("nowhere", marks=pytest.mark.long),
+    ],
+)
 def test_a_training_goes_on_without_anybody_to_read_its_output(where, tmp_path):
     if where == "nowhere":
         out = {"close_fds": True, "preexec_fn": lambda: (os.close(1), os.close(2))}
@@ -71,6 +78,7 @@ def test_a_training_goes_on_without_anybody_to_read_its_output(where, tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+@pytest.mark.long
 def test_a_figure_that_can_not_be_printed_is_an_error(tmp_path):
     command = [sys.executable, "-m", "metaaug_tf.main", "--check_data", f"--workdir={tmp_path}"]
     with open("/dev/full", "w") as full:

@@ -150,11 +150,15 @@ def test_of_many_faults_some_are_told():
     ]
 
 
-def pretend(names, index, answer):
-    """A worker that asks worker 0 once and answers the first who asks by answer(connection)."""
+def pretend(names, index, answer, listening=lambda: None):
+    """A worker that asks worker 0 once and answers the first who asks by answer(connection).
+
+    listening() is called once it can be asked.
+    """
     own = Introduction.of(Cluster(names, index), {"own": index})
     with socket.create_server(("127.0.0.1", int(names[index].split(":")[1]))) as listener:
         listener.settimeout(30)
+        listening()
         with connect(names[0], own.encode()) as connection:
             assert decode(connection.makefile("rb").readline()).index == 0
         connection, _ = listener.accept()
@@ -166,6 +170,7 @@ def test_all_are_asked_at_the_same_time(monkeypatch):
     """Worker 1 answers only after worker 2 has been asked."""
     monkeypatch.setattr(module, "_SECONDS_TO_ANSWER", 15.0)
     names, asked = addresses(3), threading.Event()
+    begun = threading.Barrier(3, timeout=20)
 
     def late(connection, own):
         assert asked.wait(10)
@@ -175,10 +180,14 @@ def test_all_are_asked_at_the_same_time(monkeypatch):
         asked.set()
         connection.sendall(own.encode())
 
+    def first():
+        begun.wait()
+        return rendezvous(Cluster(names, 0), {"own": 0}, seconds=20)
+
     acts = [
-        lambda: rendezvous(Cluster(names, 0), {"own": 0}, seconds=20),
-        lambda: pretend(names, 1, late),
-        lambda: pretend(names, 2, at_once_),
+        first,
+        lambda: pretend(names, 1, late, begun.wait),
+        lambda: pretend(names, 2, at_once_, begun.wait),
     ]
     assert at_once(lambda act: act(), acts) == [[{"own": 0}, {"own": 1}, {"own": 2}], None, None]
 
