@@ -97,6 +97,14 @@ class DataSettings(SeedSettings):
         "fraction of the training images held out for validation; 0 = use validation_examples or validation_per_class",
         _between(0, 0.9),
     )
+    validation_dir: str = setting(
+        "",
+        "of a folder: CLASS/*.png with labels checked by hand, the validation set; by default its validation/",
+        before="",
+    )
+    validation_split: str = setting(
+        "", "of a TFDS dataset: the split that is the validation set, instead of images held out", before=""
+    )
     test_fraction: float = setting(
         0.2,
         "fraction of the images held out for testing, where there is no test set and no test_per_class",
@@ -119,7 +127,25 @@ class DataSettings(SeedSettings):
     families: str = setting("shape,hue,angle", "of glyphs: which families of classes to draw")
     train_on_validation: bool = setting(False, "also train on the validation images, as the baselines do")
     label_noise: float = setting(
-        0.0, "fraction of the training labels replaced by another class, for experiments", _between(0, 1)
+        0.0, "for experiments: fraction of the training labels replaced by another class", _between(0, 1)
+    )
+    label_noise_kind: str = setting(
+        "uniform",
+        "by which class: uniform = any, flip = one of each class, pairs = one similar to it, of some classes",
+        _row_of("data.imperfect", "LABEL_NOISE"),
+        before="uniform",
+    )
+    long_tail: float = setting(
+        1.0,
+        "for experiments: training images of the first class over those of the last, falling exponentially; 1 = all",
+        _between(1, 10_000),
+        before=1.0,
+    )
+    rare_classes: int = setting(
+        0,
+        "for experiments: number of classes, the first ones, cut to a tenth of their training images",
+        _between(0, _MOST),
+        before=0,
     )
 
 

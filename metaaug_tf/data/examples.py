@@ -96,6 +96,11 @@ class Examples:
         """(height, width, channels) of every image."""
         return self.images.shape[1:]
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """(images, labels)."""
+        return self.images, self.labels
+
     @functools.cached_property
     def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(images, labels) outside of any graph: a graph that uses them refers to them and holds no copy."""
@@ -174,6 +179,7 @@ class Splits:
         class_names: one name per class index.
         families: per class index the name of its family (what tells it apart), or None where unknown.
         skipped: number of unreadable files left out (0 unless skipping was asked for).
+        true_labels: int [N] of the training set before labels were replaced on purpose; None where none were.
     """
 
     train: LabelledImages
@@ -182,3 +188,4 @@ class Splits:
     class_names: tuple[str, ...]
     families: tuple[str, ...] | None = None
     skipped: int = 0
+    true_labels: np.ndarray | None = None

@@ -4,7 +4,6 @@ All choices are random but depend on (seed, step of the cutting, class) alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from metaaug_tf.errors import UserError
 from metaaug_tf.settings import DataSettings
 
 # Steps of the cutting, each with random numbers of its own.
-_TEST, _TRAIN, _VALIDATION, _SUBSET = range(4)
+_TEST, _TRAIN, _VALIDATION, _SUBSET, THINNING = range(5)
 
 
 def partition(labels: np.ndarray, counts: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +96,7 @@ def cut_dataset(
     settings: DataSettings,
     families: Sequence[str] | None = None,
     skipped: int = 0,
+    validation: Examples | None = None,
 ) -> Splits:
     """Cut what a source found into the three sets that the settings ask for.
 
@@ -109,6 +109,7 @@ def cut_dataset(
             test_per_class, test_fraction and train_examples.
         families: passed on to the Splits.
         skipped: passed on to the Splits.
+        validation: the validation set where the source has one of its own; it is then not cut from `pool`.
 
     Raises:
         UserError: a class has too few images for the split; names it.
@@ -124,9 +125,11 @@ def cut_dataset(
     if per_class:
         counts = per_class_counts(pool.labels, per_class, class_names, "training and validation")
         pool = pool.take(partition(pool.labels, counts, seed, _TRAIN)[0])
-    counts = _validation_counts(pool.labels, settings, class_names)
-    chosen, rest = partition(pool.labels, counts, seed, _VALIDATION)
-    train, validation = pool.take(rest), pool.take(chosen)
+    train = pool
+    if validation is None:
+        counts = _validation_counts(pool.labels, settings, class_names)
+        chosen, rest = partition(pool.labels, counts, seed, _VALIDATION)
+        train, validation = pool.take(rest), pool.take(chosen)
     if 0 < settings.train_examples < len(train):
         counts = stratified_counts(train.labels, settings.train_examples, class_names, "training")
         train = train.take(partition(train.labels, counts, seed, _SUBSET)[0])
@@ -168,41 +171,3 @@ def _validation_counts(labels: np.ndarray, settings: DataSettings, names: Sequen
     if fraction := settings.validation_fraction:
         total = _part(fraction, labels, names)
     return stratified_counts(labels, total, names, "validation") if total else np.zeros(len(names), int)
-
-
-_NOISE_STREAM = 101  # keeps these draws apart from those of the splits
-
-
-def vary(data: Splits, settings: DataSettings) -> Splits:
-    """The splits with the training set changed as the settings ask; validation and test set stay.
-
-    Args:
-        data: from a source; in memory where a setting asks for a change.
-        settings: used are seed, train_on_validation (the validation images are trained on as well) and label_noise
-            (fraction of the training labels replaced).
-    """
-    if not (settings.train_on_validation or settings.label_noise):
-        return data
-    train = data.train.in_memory(len(data.train))
-    if settings.train_on_validation:
-        images = np.concatenate([train.images, data.validation.images])
-        train = Examples(images, np.concatenate([train.labels, data.validation.labels]))
-    if settings.label_noise:
-        train = replace_labels(train, settings.label_noise, len(data.class_names), settings.seed)
-    return replace(data, train=train)
-
-
-def replace_labels(examples: Examples, fraction: float, classes: int, seed: int) -> Examples:
-    """Gives a fraction of the examples, drawn from the seed, another label: any wrong one, evenly.
-
-    Args:
-        examples: labels in 0..classes-1.
-        fraction: 0 to 1.
-        classes: at least 2.
-        seed: any integer from 0.
-    """
-    random = np.random.Generator(np.random.PCG64([seed, _NOISE_STREAM]))
-    chosen = random.permutation(len(examples))[: round(fraction * len(examples))]
-    labels = examples.labels.copy()
-    labels[chosen] = (labels[chosen] + random.integers(1, classes, len(chosen))) % classes
-    return Examples(examples.images, labels)

@@ -114,6 +114,7 @@ def test_repeated_images_have_crops_of_their_own(load):
         ({"validation_examples": 50}, "50 of 50 images can't be held out"),
         ({"validation_examples": 0}, "0 of 50 images can't be held out"),
         ({"train_per_class": 5}, "train_per_class=5 needs all images in memory"),
+        ({"long_tail": 10.0}, "long_tail=10.0 needs all images in memory"),
         ({"split": "test"}, "only train, validation"),
     ],
 )

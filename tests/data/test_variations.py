@@ -9,7 +9,6 @@ from data_settings import SETTINGS
 
 import metaaug_tf as ma
 from metaaug_tf.data.sources import glyphs, load_dataset
-from metaaug_tf.data.splits import replace_labels
 from metaaug_tf.meta.choices import WEIGHTINGS
 from metaaug_tf.meta.weights import find_weighting
 
@@ -33,15 +32,6 @@ def test_training_on_the_validation_images_too():
     found = {image.tobytes() for image in more.train.images}
     assert found == {image.tobytes() for image in np.concatenate([plain.train.images, plain.validation.images])}
     np.testing.assert_array_equal(more.validation.images, plain.validation.images)
-
-
-def test_label_noise_replaces_that_share_by_wrong_labels():
-    labels = np.arange(200, dtype=np.int32) % 4
-    clean = ma.Examples(np.zeros((200, 1, 1, 3), np.uint8), labels)
-    noisy, again, other = (replace_labels(clean, 0.2, 4, seed).labels for seed in (1, 1, 2))
-    assert (noisy != labels).sum() == 40
-    np.testing.assert_array_equal(noisy, again)
-    assert (noisy != other).any() and set(noisy) <= set(range(4))
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

@@ -25,6 +25,9 @@ SETTINGS = {
     "families": "shape,hue,angle",
     "train_on_validation": False,
     "label_noise": 0.0,
+    "label_noise_kind": "uniform",
+    "long_tail": 1.0,
+    "rare_classes": 0,
 }
 
 

@@ -1,4 +1,7 @@
-"""Images in a folder: train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png; PNG and JPEG."""
+"""Images in a folder: train/CLASS/*.png, test/CLASS/*.png and validation/CLASS/*.png, or only CLASS/*.png.
+
+PNG and JPEG. The images of validation/ are the trusted ones: labels checked by hand.
+"""
 
 import errno
 from collections.abc import Mapping, Sequence
@@ -19,8 +22,13 @@ from metaaug_tf.settings import DataSettings
 ENDINGS = (".png", ".jpg", ".jpeg")  # in any case; other files are ignored, hidden ones too
 # What is wrong with a file itself; other errors are of the disk or the machine.
 _OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ELOOP, errno.EISDIR)
+# The sets that a folder may hold, and what they are for.
+_PURPOSES = {"train": "training", "test": "testing", "validation": "validation"}
 _DECODED_AT_ONCE = 8  # which bounds the memory, however many cores there are
-LAYOUT = "it should hold train/CLASS/*.png and test/CLASS/*.png, or only CLASS/*.png (PNG or JPEG)"
+LAYOUT = (
+    "it should hold train/CLASS/*.png and test/CLASS/*.png, perhaps validation/CLASS/*.png with labels checked by "
+    "hand, or only CLASS/*.png (PNG or JPEG)"
+)
 
 
 def load_folder(settings: DataSettings, data_dir: str | None) -> Splits:
@@ -28,7 +36,8 @@ def load_folder(settings: DataSettings, data_dir: str | None) -> Splits:
 
     Args:
         settings: the `data` part of the config, see `metaaug_tf.data.sources.load.load_dataset`.
-        data_dir: the folder. Where it has no test/, the test set is cut from the other images.
+        data_dir: the folder. Where it has no test/ or validation/, that set is cut from the other images;
+            settings.validation_dir names another folder for the latter.
 
     Returns:
         The three sets; class names are the names of the class folders, sorted.
@@ -38,43 +47,61 @@ def load_folder(settings: DataSettings, data_dir: str | None) -> Splits:
             skip_corrupt is off); images differ in size and image_size is 0; too few images for the split.
     """
     root = existing_folder(data_dir)
-    train_files, test_files = find_images(root)
-    names = list(train_files)
-    train, skipped = read_images(train_files, settings)
-    per_class_counts(train.labels, 1, names, "training")
-    if test_files is None:
-        return cut_dataset(train, None, names, settings, skipped=skipped)
-    test, skipped_test = read_images(test_files, settings)
-    per_class_counts(test.labels, 1, names, "testing")
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise UserError(
-            f"the images in train and test of {root} differ in size, {train.images.shape[1:3]} and "
-            f"{test.images.shape[1:3]}: set --config.image_size."
-        )
-    return cut_dataset(train, test, names, settings, skipped=skipped + skipped_test)
+    files = find_images(root, settings.validation_dir)
+    names = list(files["train"])
+    found = {part: read_images(members, settings) for part, members in files.items()}
+    sets = {part: examples for part, (examples, _) in found.items()}
+    for part, examples in sets.items():
+        per_class_counts(examples.labels, 1, names, _PURPOSES[part])
+        if examples.images.shape[1:] != sets["train"].images.shape[1:]:
+            raise UserError(
+                f"the images in train and {part} of {root} differ in size, {sets['train'].images.shape[1:3]} and "
+                f"{examples.images.shape[1:3]}: set --config.image_size."
+            )
+    skipped = sum(count for _, count in found.values())
+    test, validation = sets.get("test"), sets.get("validation")
+    return cut_dataset(sets["train"], test, names, settings, skipped=skipped, validation=validation)
 
 
-def find_images(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]] | None]:
-    """Find the image files of a folder by class.
+def find_images(root: Path, validation_dir: str = "") -> dict[str, dict[str, list[Path]]]:
+    """Find the image files of a folder by set and class.
+
+    Args:
+        root: the folder.
+        validation_dir: a folder CLASS/*.png for the validation set; "" = root/validation, where that is a folder
+            beside root/train.
 
     Returns:
-        The files of the training set and of the test set (None without one): class name -> sorted paths, both
-        with the same classes in the same sorted order.
+        {"train", and "test" and "validation" where they are: {class name: sorted paths}}, all with the same classes in
+        the same sorted order.
 
     Raises:
         UserError: a folder can't be read; fewer than two classes; a class without images; classes that are
-            only in one of train and test.
+            in one set only.
     """
-    if not (root / "train").is_dir() or not _subfolders(root / "train"):
-        return _class_files(root), None
-    train = _class_files(root / "train")
-    if not (root / "test").is_dir():
-        return train, None
-    test = _class_files(root / "test")
-    if single := sorted(set(train) ^ set(test)):
-        where = [f"{name!r} only in {'train' if name in train else 'test'}" for name in single]
-        raise UserError(f"{root}: train and test must have the same classes; found {_listed(where)}.")
-    return train, test
+    folders = {"train": root}
+    if (root / "train").is_dir() and _subfolders(root / "train"):
+        folders = {part: root / part for part in _PURPOSES if (root / part).is_dir()}
+    if validation_dir:
+        folders["validation"] = existing_validation_folder(validation_dir)
+    files = {part: _class_files(folder) for part, folder in folders.items()}
+    for part, classes in files.items():
+        if single := sorted(set(files["train"]) ^ set(classes)):
+            where = [f"{name!r} only in {'train' if name in files['train'] else part}" for name in single]
+            raise UserError(
+                f"{folders[part]}: train and {part} must have the same classes; found {_listed(where)}"
+                + ("; each class needs at least one trusted image" if part == "validation" else "")
+            )
+    return files
+
+
+def existing_validation_folder(validation_dir: str) -> Path:
+    """The folder named by the setting, checked to be one."""
+    folder = Path(validation_dir).expanduser()
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "doesn't exist"
+        raise UserError(f"--config.validation_dir={validation_dir} {what}; it should hold CLASS/*.png (PNG or JPEG)")
+    return folder
 
 
 def read_images(files: Mapping[str, Sequence[Path]], settings: DataSettings) -> tuple[Examples, int]:

@@ -1,5 +1,6 @@
 """Which data a dataset's name and folder stand for, found without decoding an image, and how two of them differ."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,19 +61,20 @@ def identify(settings: DataSettings, data_dir: str | None) -> DataIdentity:
         from metaaug_tf.data.sources.folder import existing_folder, find_images
 
         root = existing_folder(data_dir)
-        paths = [path for part in find_images(root) if part for members in part.values() for path in members]
+        sets = find_images(root, settings.validation_dir)
+        paths = [path for part in sets.values() for members in part.values() for path in members]
         return DataIdentity("folder", str(root.resolve()), _sizes(root, paths))
     from metaaug_tf.data.sources.tfds_builder import choose_splits, prepared_builder
 
     builder = prepared_builder(settings.dataset, data_dir)
     root = Path(builder.data_path)
-    splits = choose_splits(builder, settings.split)
+    splits = choose_splits(builder, settings.split, settings.validation_split)
     files = {part.filename for split in splits for part in builder.info.splits[split].file_instructions}
     return DataIdentity(builder.info.full_name, str(root.resolve()), _sizes(root, map(Path, sorted(files))))
 
 
 def _sizes(root: Path, paths: Iterable[Path]) -> dict[str, int]:
-    return {path.relative_to(root).as_posix(): _size(path) for path in paths}
+    return {os.path.relpath(path, root): _size(path) for path in paths}
 
 
 def _size(path: Path) -> int:

@@ -8,9 +8,10 @@ import numpy as np
 
 from metaaug_tf.config import values_out_of_range
 from metaaug_tf.data.examples import Examples, Splits
+from metaaug_tf.data.imperfect import vary
 from metaaug_tf.data.sources import glyphs
 from metaaug_tf.data.sources.images import check_memory, fit_image
-from metaaug_tf.data.splits import cut_dataset, vary
+from metaaug_tf.data.splits import cut_dataset
 from metaaug_tf.errors import UserError
 from metaaug_tf.names import check_class_names
 from metaaug_tf.settings import DataSettings
@@ -73,10 +74,20 @@ def check_settings(settings: DataSettings) -> None:
                 f"--config.split must be empty for {settings.dataset!r}, got {settings.split}; only TFDS datasets have "
                 "named splits"
             )
+        if settings.validation_split:
+            raise UserError(
+                f"--config.validation_split must be empty for {settings.dataset!r}, got {settings.validation_split}; "
+                "it is for TFDS datasets; a folder takes validation/CLASS/* or --config.validation_dir"
+            )
         if settings.stream:
             raise UserError(
                 f"--config.stream must be False for {settings.dataset!r}, got True; only TFDS datasets can be streamed"
             )
+    if settings.validation_dir and settings.dataset != "folder":
+        raise UserError(
+            f"--config.validation_dir must be empty for {settings.dataset!r}, got {settings.validation_dir}; it is for "
+            "--dataset=folder"
+        )
     rules = ("validation_per_class", "validation_examples", "validation_fraction")
     given = [f"--config.{key}={getattr(settings, key)}" for key in rules if getattr(settings, key)]
     if len(given) > 1:

@@ -29,14 +29,17 @@ def load_tfds(settings: DataSettings, data_dir: str | None) -> Splits:
     """
     builder = prepared_builder(settings.dataset, data_dir)
     check_features(builder)
-    splits = choose_splits(builder, settings.split)
+    splits = choose_splits(builder, settings.split, settings.validation_split)
     check_files(builder, splits)
     counts = [builder.info.splits[split].num_examples for split in splits]
     shape = (*image_size(builder, settings.image_size), settings.channels)
     check_memory(sum(counts), *shape)
     sets = [_read(builder, split, count, shape) for split, count in zip(splits, counts, strict=True)]
+    validation = sets.pop() if settings.validation_split else None
     pool, test = sets[0], sets[1] if len(sets) > 1 else None
     ids = np.unique(pool.labels)
+    if validation is not None:
+        check_same_classes(builder.name, settings.validation_split, validation.labels, ids)
     if test is not None and not np.isin(test.labels, ids).all():
         missing = sorted(set(test.labels.tolist()) - set(ids.tolist()))
         raise UserError(
@@ -44,9 +47,31 @@ def load_tfds(settings: DataSettings, data_dir: str | None) -> Splits:
             f"have no image in the training split {splits[0]!r}; cut all sets from one split with "
             "--config.split=NAME."
         )
-    renumbered = [Examples(part.images, to_class_numbers(part.labels, ids)) for part in sets]
-    test = renumbered[1] if test is not None else None
-    return cut_dataset(renumbered[0], test, class_names(builder, ids), settings)
+    numbered = [
+        None if part is None else Examples(part.images, to_class_numbers(part.labels, ids))
+        for part in (test, validation)
+    ]
+    pool = Examples(pool.images, to_class_numbers(pool.labels, ids))
+    return cut_dataset(pool, numbered[0], class_names(builder, ids), settings, validation=numbered[1])
+
+
+def check_same_classes(name: str, split: str, labels: np.ndarray, ids: np.ndarray) -> None:
+    """Rejects a validation split whose classes are not those of the training set.
+
+    Args:
+        name: of the dataset.
+        split: of the validation set.
+        labels: int [M], its label ids.
+        ids: int [C], the classes trained on.
+
+    Raises:
+        UserError: a class is in one of them only.
+    """
+    if len(odd := np.setxor1d(labels, ids)):
+        raise UserError(
+            f"{name}: the validation split {split!r} must have images of each class that is trained on and of no "
+            f"other, found {len(odd)} (first: {odd[0]}) in one of them only"
+        )
 
 
 def to_class_numbers(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -105,18 +105,29 @@ def check_files(builder: tfds.core.DatasetBuilder, splits: Sequence[str]) -> Non
         )
 
 
-def choose_splits(builder: tfds.core.DatasetBuilder, spec: str) -> tuple[str, ...]:
+def choose_splits(builder: tfds.core.DatasetBuilder, spec: str, validation_spec: str = "") -> tuple[str, ...]:
     """The split specs to read: the training set's and the test set's, or one from which both are cut.
+
+    The validation set's is last, if one is given.
 
     Args:
         builder: of a prepared dataset.
         spec: the user's choice of the one split, or "".
+        validation_spec: the split of the validation set, or "".
 
     Raises:
         UserError: a split isn't there or is empty; lists those that are.
     """
     there = list(builder.info.splits)
     chosen = (spec,) if spec else _default_splits(builder.name, there)
+    if validation_spec:
+        if validation_spec in chosen:
+            raise UserError(
+                f"--config.validation_split must not be a split that is trained or tested on, got {validation_spec!r}; "
+                f"{builder.name} has {', '.join(there)}, and parts such as --config.split='{there[0]}[1000:]' with "
+                f"--config.validation_split='{there[0]}[:1000]'"
+            )
+        chosen = (*chosen, validation_spec)
     for split in chosen:
         try:
             count = builder.info.splits[split].num_examples

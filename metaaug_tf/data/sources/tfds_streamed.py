@@ -9,14 +9,22 @@ from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from metaaug_tf.data.examples import Splits
 from metaaug_tf.data.sources.images import check_memory
-from metaaug_tf.data.sources.tfds import check_features, check_labels, class_names
+from metaaug_tf.data.sources.tfds import check_features, check_labels, check_same_classes, class_names
 from metaaug_tf.data.sources.tfds_builder import check_files, choose_splits, prepared_builder
 from metaaug_tf.data.streamed_examples import StreamedExamples, broken_files_named
 from metaaug_tf.errors import UserError
 from metaaug_tf.settings import DataSettings
 
-# Settings that need every label or every image at hand.
-_IN_MEMORY_ONLY = ("train_per_class", "validation_per_class", "test_per_class", "label_noise", "train_on_validation")
+# Settings that need every label or every image at hand, and the values that ask for nothing.
+_IN_MEMORY_ONLY = {
+    "train_per_class": 0,
+    "validation_per_class": 0,
+    "test_per_class": 0,
+    "label_noise": 0,
+    "long_tail": 1,
+    "rare_classes": 0,
+    "train_on_validation": False,
+}
 _JPEG_START = b"\xff\xd8"
 
 
@@ -38,16 +46,20 @@ def load_stream(settings: DataSettings, data_dir: str | None) -> Splits:
     builder = prepared_builder(settings.dataset, data_dir)
     check_features(builder)
     _check_classes_are_known(builder)
-    splits = choose_splits(builder, settings.split)
+    splits = choose_splits(builder, settings.split, settings.validation_split)
     check_files(builder, splits)
     sets = [list(builder.info.splits[split].file_instructions) for split in splits]
     _check_jpeg(builder.name, sets[0])
+    own_validation = sets.pop() if settings.validation_split else None
     pool = sets[0]
     if len(sets) == 1:
         pool, rest = _cut_end(pool, round(settings.test_fraction * _count(pool)), "testing")
         sets.append(rest)
-    held_out = settings.validation_examples or round(settings.validation_fraction * _count(pool))
-    train, validation = _cut_end(pool, held_out, "validation")
+    if own_validation is None:
+        held_out = settings.validation_examples or round(settings.validation_fraction * _count(pool))
+        train, validation = _cut_end(pool, held_out, "validation")
+    else:
+        train, validation, held_out = pool, own_validation, _count(own_validation)
     if settings.train_examples:
         train = cut_files(train, 0, settings.train_examples)
     check_memory(held_out, settings.image_size, settings.image_size, 3)
@@ -58,6 +70,9 @@ def load_stream(settings: DataSettings, data_dir: str | None) -> Splits:
         held_out_images, first = validation.head(held_out), test.head(1)
     for split, labels in ((splits[0], held_out_images.labels), (splits[-1], first.labels)):
         check_labels(builder, split, labels)
+    if own_validation is not None:
+        ids = np.arange(builder.info.features["label"].num_classes)
+        check_same_classes(builder.name, settings.validation_split, held_out_images.labels, ids)
     names = class_names(builder, np.arange(builder.info.features["label"].num_classes))
     return Splits(train, held_out_images, test, names)
 
@@ -89,7 +104,8 @@ def _cut_end(files: list[FileInstruction], held_out: int, purpose: str):
 
 
 def _check_settings(settings: DataSettings) -> None:
-    given = [f"--config.{key}={getattr(settings, key)}" for key in _IN_MEMORY_ONLY if getattr(settings, key)]
+    values = {key: getattr(settings, key) for key in _IN_MEMORY_ONLY}
+    given = [f"--config.{key}={value}" for key, value in values.items() if value != _IN_MEMORY_ONLY[key]]
     if given:
         raise UserError(f"{', '.join(given)} needs all images in memory: set --config.stream=False, or leave it out")
     if not settings.image_size or settings.channels != 3:
