@@ -15,6 +15,7 @@ _HOMES = {
     "transformation_embedding": "metaaug_tf.augmentation.transform",
     "draw_transformations": "metaaug_tf.augmentation.transform",
     "PolicyNetwork": "metaaug_tf.policy.network",
+    "SampleMemory": "metaaug_tf.policy.memory",
     "PairSampler": "metaaug_tf.policy.sampler",
     "LearnedAugment": "metaaug_tf.policy.learned_augment",
     "SamplerUpdate": "metaaug_tf.policy.sampler",

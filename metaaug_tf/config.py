@@ -108,6 +108,23 @@ def with_settings_of_before(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in before.items() if value is not None}, **config}
 
 
+def as_begun(config: Config, begun: Mapping[str, Any]) -> Config:
+    """The config of a command that resumes a run which was begun before some settings existed.
+
+    Where the command leaves such a setting at its default, it keeps the value that changes nothing.
+
+    Args:
+        config: of the command.
+        begun: the run's own, as its file holds it.
+    """
+    flat, rows = config.flat, settings_table()
+    for name, row in rows.items():
+        before = row.metadata["before"]
+        if before is not None and name not in begun and flat[name] == row.default:
+            flat[name] = before
+    return Config.of(flat)
+
+
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """One line for every setting that differs between two configs and matters; empty when they are the same."""
     old, new = _that_matter(old), _that_matter(new)

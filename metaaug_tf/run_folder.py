@@ -143,10 +143,18 @@ class RunFolder:
             )
 
     def read_config(self) -> dict[str, Any]:
-        """Returns the run's config.
+        """Returns the run's config, also with settings that did not exist when it began.
 
         Raises:
             UserError: there is no run here, or its config can't be read.
+        """
+        return with_settings_of_before(self.config_as_begun())
+
+    def config_as_begun(self) -> dict[str, Any]:
+        """Returns what the run's config file holds.
+
+        Raises:
+            UserError: as `read_config`.
         """
         if not self.config.is_file():
             raise UserError(f"{self.path} is not a run folder: it has no {self.config.name}")
@@ -156,7 +164,7 @@ class RunFolder:
             raise UserError(f"{self.config} can't be read: {error}") from error
         if not isinstance(config, dict):
             raise UserError(f"{self.config} can't be read: it is not a JSON object")
-        return with_settings_of_before(config)
+        return config
 
 
 def _place_of(path: Path) -> tuple[int, int] | None:

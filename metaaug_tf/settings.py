@@ -40,6 +40,19 @@ def _row_of(module: str, table: str, *, or_prefix: str = "", else_words: str = "
     return Rule(allows, lambda: f"one of {', '.join(rows())}{else_words}")
 
 
+def _some_of(module: str, table: str) -> Rule:
+    """Keys of a table in another module, each at most once, with commas; "" for none."""
+
+    def rows() -> Mapping[str, Any]:
+        return getattr(importlib.import_module(f"metaaug_tf.{module}"), table)
+
+    def allows(value: str) -> bool:
+        names = [name for name in value.split(",") if value]
+        return set(names) <= set(rows()) and len(set(names)) == len(names)
+
+    return Rule(allows, lambda: f"some of {','.join(rows())}, each once, with commas")
+
+
 def setting(
     default: Any, meaning: str, rule: Rule | None = None, *, may_change: bool = False, before: Any = None
 ) -> Any:
@@ -241,6 +254,12 @@ class PolicySettings(Settings):
         _row_of("policy.choices", "HEADS"),
     )
     policy_hidden_units: int = setting(100, "width of each of its two branches", _between(1, 2**14))
+    policy_evidence: str = setting(
+        "doubt,frequency",
+        "what else the policy network sees of a sample, some of doubt,doubt_now,frequency (docs/policy.md)",
+        _some_of("policy.choices", "EVIDENCE"),
+        before="",
+    )
     policy_learning_rate: float = setting(
         3e-3, "learning rate of the policy network's Adam optimizer", _between(1e-8, 100)
     )

@@ -1,6 +1,6 @@
 """The inputs of one training batch, as the input pipelines make them and the training step takes them."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import tensorflow as tf
 
@@ -14,6 +14,7 @@ class TrainingInputs(TypedDict):
         magnitudes: float32 [B, 2], signed.
         validation_images: uint8 [M, H, W, C], as they are.
         validation_labels: [M, ...].
+        indices: int32 [B], of the images in the training set; left out where they have none.
     """
 
     images: tf.Tensor
@@ -21,6 +22,7 @@ class TrainingInputs(TypedDict):
     magnitudes: tf.Tensor
     validation_images: tf.Tensor
     validation_labels: tf.Tensor
+    indices: NotRequired[tf.Tensor]
 
 
-KEYS = frozenset(TrainingInputs.__annotations__)
+KEYS = TrainingInputs.__required_keys__

@@ -103,8 +103,13 @@ def _with_parts(model: MetaAugment, with_metrics: bool = True) -> Iterator[tuple
 
 
 def _named_variables(model: MetaAugment) -> dict[str, keras.Variable]:
+    memory = model.memory.variables if model.memory else []
+    others = {id(variable): variable for variable in model.variables}  # Keras lists seeds twice
+    for variable in memory:
+        others.pop(id(variable))
     groups = {
-        "model": {id(variable): variable for variable in model.variables}.values(),  # Keras lists seeds twice
+        "model": others.values(),
+        "memory": memory,  # apart: a run is evaluated and exported without it
         "optimizer": model.optimizer.variables,
         "policy_optimizer": model.policy_optimizer.variables,
         METRICS: [variable for metric in model.metrics for variable in metric.variables],

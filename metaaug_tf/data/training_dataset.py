@@ -112,9 +112,11 @@ class _Stages:
         """Stage 2: loads and augments the training images; the costly one, which a tf.data service may do."""
         times = self.augmentation.transforms_per_sample
         draws, images, labels = self.train.load(batch, times, self.seed, epoch)
-        return augment(images, draws, self.seed, epoch, table, self.augmentation), labels, validation_indices
+        augmented = augment(images, draws, self.seed, epoch, table, self.augmentation)
+        indices = tf.cast(draws % len(self.train), tf.int32)
+        return augmented, labels, indices, validation_indices
 
-    def add_validation(self, augmented, labels, validation_indices):
+    def add_validation(self, augmented, labels, indices, validation_indices):
         """Stage 3: the whole batch."""
         images, pairs, magnitudes = augmented
         validation_images, validation_labels = self.validation.tensors
@@ -124,6 +126,7 @@ class _Stages:
             magnitudes=magnitudes,
             validation_images=tf.gather(validation_images, validation_indices),
             validation_labels=tf.gather(validation_labels, validation_indices),
+            indices=indices,
         )
         return inputs, labels
 

@@ -52,7 +52,7 @@ def per_sample_loss(loss: LossLike, factor: float = 1.0) -> PerSampleLoss:
         )
 
     def loss_of(labels: tf.Tensor, predictions: tf.Tensor, sample_weight: tf.Tensor | None = None, /) -> tf.Tensor:
-        chosen = _resolve(loss, labels, predictions)
+        chosen = resolve_loss(loss, labels, predictions)
         values = _Unreduced(chosen, predictions.dtype)(labels, predictions)
         if values.shape.rank == 0 or not values.shape[:1].is_compatible_with(predictions.shape[:1]):
             found = "one number for the whole batch" if values.shape.rank == 0 else f"shape {list(values.shape)}"
@@ -70,8 +70,8 @@ def _is_by_shape(loss: LossLike) -> bool:
     return isinstance(loss, str) and loss.lower() in _BY_SHAPE
 
 
-def _resolve(loss: LossLike, labels: tf.Tensor, predictions: tf.Tensor) -> keras.losses.Loss:
-    """Returns the loss that Keras takes for these labels and predictions."""
+def resolve_loss(loss: LossLike, labels: tf.Tensor, predictions: tf.Tensor) -> keras.losses.Loss:
+    """Returns the loss that Keras takes for these labels and predictions; a plain function as its `function`."""
     if not _is_by_shape(loss):
         return _as_object(keras.losses.get(loss))
     width = predictions.shape[-1]
@@ -231,7 +231,7 @@ def _made_up_examples(shape: tuple[int | None, ...], dtype: tf.DType) -> tuple[t
 
 def _keras_value(loss: LossLike, labels: tf.Tensor, predictions: tf.Tensor, weight: tf.Tensor | None) -> float | None:
     """Returns the loss that Keras reports, or None where it does not take such labels."""
-    chosen = _resolve(loss, labels, predictions)
+    chosen = resolve_loss(loss, labels, predictions)
     try:
         value = float(chosen(labels, predictions, sample_weight=weight))
     except Exception:  # whatever a loss of the user's own raises on labels of another form

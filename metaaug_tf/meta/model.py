@@ -9,18 +9,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta import checks
 from metaaug_tf.meta.choices import MetaSettings
 from metaaug_tf.meta.forward import FunctionalTask
-from metaaug_tf.meta.gradient import GradientMethod, find_method
+from metaaug_tf.meta.gradient import GradientMethod
 from metaaug_tf.meta.health import PolicyHealth
 from metaaug_tf.meta.loop import InputClock, Logs, TrainingSteps, make_loop, uses_xla
 from metaaug_tf.meta.losses import check_loss, complete_class_weight, output_factor, per_sample_loss
-from metaaug_tf.meta.step import MetaStep, StepResult, TrainingBatch
-from metaaug_tf.meta.weights import find_weighting
-from metaaug_tf.policy.network import PolicyNetwork
+from metaaug_tf.meta.step import MetaStep, StepResult, TrainingBatch, make_step
+from metaaug_tf.policy.memory import SampleMemory
+from metaaug_tf.policy.network import PolicyNetwork, build_on
 from metaaug_tf.policy.sampler import PairSampler, with_sampler_update
 from metaaug_tf.tasks.features import with_features
 
@@ -46,6 +45,7 @@ class MetaAugment(keras.Model):
         task: the user's classifier.
         policy_network: weights augmented images, or None: every image counts the same.
         sampler: the distribution that pairs are drawn from; also holds the epoch.
+        memory: what is remembered of each training image, or None.
         feature_layer: name of the layer whose output is the feature vector, or None.
         compile_settings: the MetaSettings given to compile(), None before.
         policy_optimizer: the policy network's, from compile().
@@ -58,6 +58,7 @@ class MetaAugment(keras.Model):
         policy_network: keras.Model | _Default | None = _Default.POLICY,
         sampler: PairSampler | None = None,
         feature_layer: str | None = None,
+        memory: SampleMemory | None = None,
         **kwargs: Any,
     ) -> None:
         """Wraps the classifier; its variables are shared, not copied.
@@ -69,6 +70,8 @@ class MetaAugment(keras.Model):
             sampler: by default a PairSampler().
             feature_layer: name of the layer whose output is the feature vector, where that is not the input of
                 the last Dense layer.
+            memory: ma.SampleMemory.of(train, classes): makes the evidence that the policy network sees a mean over the
+                visits of an image; without it, it is of the present batch alone.
             **kwargs: keras.Model's.
 
         Raises:
@@ -88,9 +91,9 @@ class MetaAugment(keras.Model):
         checks.check_policy_network(policy_network)
         checks.check_same_identity_odds(policy_network, self.sampler)
         self.policy_network: Any = policy_network
+        self.memory = memory
         if self.policy_network is not None:
-            embedding = transformation_embedding([[0, 0]], [[0.0, 0.0]])
-            self.policy_network(tf.zeros((1, self.feature_width)), embedding)  # builds it
+            build_on(self.policy_network, self.feature_width)
         self._health = PolicyHealth()
         self._steps: TrainingSteps | None = None
         self.compile_settings: MetaSettings | None = None
@@ -134,20 +137,7 @@ class MetaAugment(keras.Model):
             jit_compile = uses_xla(settings.jit_compile, self.distribute_strategy) and not kwargs.get("run_eagerly")
             kwargs["auto_scale_loss"] = False
             super().compile(self.optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
-        step = MetaStep(
-            task=functional_task,
-            task_optimizer=self.optimizer,
-            policy_network=self.policy_network,
-            policy_optimizer=self.policy_optimizer,
-            sampler=self.sampler,
-            health=self._health,
-            method=find_method(settings.meta_gradient),
-            weighting=find_weighting(settings.weighting),
-            normalise_weights=settings.normalise_weights,
-            meta_every=settings.meta_every,
-            policy_warmup_steps=settings.policy_warmup_steps,
-            inner_learning_rate=settings.inner_learning_rate,
-        )
+        step = make_step(self, functional_task, loss, settings, self._health)
         self.compile_settings, self._steps = settings, TrainingSteps(step, self._report)
 
     def _compiled_steps(self) -> TrainingSteps:
@@ -179,12 +169,17 @@ class MetaAugment(keras.Model):
         if self.policy_network is not None:
             self.policy_optimizer.build(self.policy_network.trainable_variables)
         owners = {"the task model": self.task, "the policy network": self.policy_network, "the sampler": self.sampler}
-        owners |= {"the optimizer": self.optimizer, "the policy's optimizer": self.policy_optimizer}
+        owners |= {
+            "the memory": self.memory,
+            "the optimizer": self.optimizer,
+            "the policy's optimizer": self.policy_optimizer,
+        }
         checks.check_created_in_scope(self.distribute_strategy, owners)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` makes the model from: both networks, the sampler, the layer of features."""
         parts = {"task": self.task, "policy_network": self.policy_network, "sampler": self.sampler}
+        parts |= {"memory": self.memory} if self.memory else {}
         config = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
         return {**config, "feature_layer": self.feature_layer, "name": self.name}
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import tensorflow as tf
@@ -13,10 +13,14 @@ from metaaug_tf.augmentation.batch import KEYS
 from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta import replicas
+from metaaug_tf.meta.choices import MetaSettings
+from metaaug_tf.meta.evidence import Evidence
 from metaaug_tf.meta.forward import Forward, FunctionalTask, training_forward
-from metaaug_tf.meta.gradient import GradientMethod, MetaGradient
+from metaaug_tf.meta.gradient import GradientMethod, MetaGradient, find_method
 from metaaug_tf.meta.health import PolicyHealth
-from metaaug_tf.meta.weights import Weighting, normalised_weights, policy_weights, raw_weights
+from metaaug_tf.meta.losses import LossLike
+from metaaug_tf.meta.weights import Weighting, find_weighting, normalised_weights, policy_weights, raw_weights
+from metaaug_tf.policy.memory import UNKNOWN, SampleMemory
 from metaaug_tf.policy.sampler import PairSampler
 
 
@@ -31,6 +35,7 @@ class TrainingBatch(NamedTuple):
         validation_labels: whatever the loss takes, first axis M.
         labels: whatever the loss takes, first axis B.
         sample_weight: float [B] or None, factors on the losses that the user gave.
+        indices: int32 [B], of the images in the training set; None where they have none.
     """
 
     images: tf.Tensor
@@ -40,6 +45,7 @@ class TrainingBatch(NamedTuple):
     validation_labels: tf.Tensor
     labels: tf.Tensor
     sample_weight: tf.Tensor | None
+    indices: tf.Tensor | None = None
 
     @classmethod
     def from_data(cls, data: tuple[Any, ...]) -> "TrainingBatch":
@@ -54,7 +60,14 @@ class TrainingBatch(NamedTuple):
                 f"inputs of a training step must be a dict of {', '.join(sorted(KEYS))}, as ma.training_dataset and "
                 f"ma.training_batches yield it, got {type(inputs).__name__}; train on their batches"
             )
-        return cls(**{name: inputs[name] for name in KEYS}, labels=labels, sample_weight=sample_weight)
+        given = {name: inputs[name] for name in KEYS}
+        return cls(**given, labels=labels, sample_weight=sample_weight, indices=inputs.get("indices"))
+
+    def known_indices(self) -> tf.Tensor:
+        """Returns the images' indices in the training set, int32 [B]; UNKNOWN where they have none."""
+        if self.indices is None:
+            return tf.fill(tf.shape(self.pairs)[:1], UNKNOWN)
+        return tf.cast(self.indices, tf.int32)
 
     def embedding(self) -> tf.Tensor:
         """Returns what the policy network sees of the transformations, float32 [B, 28]."""
@@ -86,7 +99,7 @@ class MetaStep:
         task_optimizer: built on the task network's trainable variables.
         policy_network: (features [B, F], embedding [B, 28]) -> raw weights [B], or None: all images count the same.
         policy_optimizer: built on the policy network's trainable variables.
-        sampler: takes in which pair got which raw weight.
+        sampler: takes in which pair got which raw weight, by the transformation's part alone.
         health: takes in raw weights and meta-gradients.
         method: how the meta-gradient is taken.
         weighting: what becomes of the learned weights in the real update.
@@ -95,6 +108,7 @@ class MetaStep:
         policy_warmup_steps: number of first steps without an update of the policy.
         inner_learning_rate: alpha of the virtual update; None: the task optimizer's present rate. The virtual update
             is by this batch alone, also where the optimizer accumulates gradients.
+        evidence: what the policy network sees besides; None where it takes none.
     """
 
     task: FunctionalTask
@@ -109,6 +123,7 @@ class MetaStep:
     meta_every: int = 1
     policy_warmup_steps: int = 0
     inner_learning_rate: float | None = None
+    evidence: Evidence | None = None
 
     @property
     def all_alike(self) -> bool:
@@ -155,7 +170,8 @@ class MetaStep:
         """Takes step 3 of method.md and the gradient of step 4."""
         if batch.validation_images.shape[0] == 0 and replicas.count() == 1:
             raise UserError("the validation batch is empty; the policy learns from the loss on it")
-        weights = functools.partial(policy_weights, policy, forward, batch.embedding(), self.normalise_weights)
+        given = () if self.evidence is None else (self.evidence.collect(forward, batch.known_indices())[0],)
+        weights = functools.partial(policy_weights, policy, forward, batch.embedding(), self.normalise_weights, *given)
         validation = (batch.validation_images, batch.validation_labels)
         learning_rate = self.inner_learning_rate
         if learning_rate is None:
@@ -171,10 +187,19 @@ class MetaStep:
 
     def _learned_weights(self, policy: keras.Model, forward: Forward, batch: TrainingBatch) -> tf.Tensor:
         """Returns the weights [B] of the present policy, and shows the raw ones to sampler and health."""
-        raw, pairs = forward.shard.gather([raw_weights(policy, forward, batch.embedding()), batch.pairs])
+        own = [raw_weights(policy, forward, batch.embedding()), batch.pairs]
+        if self.evidence is None:
+            of_transformation, pairs = forward.shard.gather(own)
+            raw = of_transformation
+        else:
+            evidence, margins = self.evidence.collect(forward, batch.known_indices())
+            own += [raw_weights(policy, forward, batch.embedding(), evidence), margins, batch.known_indices()]
+            of_transformation, pairs, raw, margins, indices = forward.shard.gather(own)
+            with _after(forward):
+                self.evidence.remember(indices, margins)
         with _after(forward):
             self.health.observe_weights(raw)
-            self.sampler.observe(pairs, raw)
+            self.sampler.observe(pairs, of_transformation)
         weights = normalised_weights(raw, self.normalise_weights)
         weights = self.weighting(weights, steps_taken(self.task_optimizer))
         return forward.shard.own(weights)
@@ -189,6 +214,49 @@ class MetaStep:
             replicas.apply_gradients(self.task_optimizer, gradients, self.task.network.trainable_variables)
             forward.keep_state()
         return StepResult(loss, forward.losses, forward.predictions)
+
+
+class Parts(Protocol):
+    """What a MetaAugment model is made of; see there."""
+
+    optimizer: keras.optimizers.Optimizer
+    policy_optimizer: keras.optimizers.Optimizer
+    policy_network: keras.Model | None
+    sampler: PairSampler
+    memory: SampleMemory | None
+
+
+def make_step(
+    parts: Parts, task: FunctionalTask, loss: LossLike, settings: MetaSettings, health: PolicyHealth
+) -> MetaStep:
+    """Returns the training step.
+
+    Args:
+        parts: optimizers, built; policy network, sampler and memory.
+        task: the task network with its loss per sample.
+        loss: as given to compile().
+        settings: of the method.
+        health: takes in raw weights and meta-gradients.
+
+    Raises:
+        UserError: an unknown method, weighting or piece of evidence.
+    """
+    evidence = tuple(getattr(parts.policy_network, "evidence", ()))
+    return MetaStep(
+        task=task,
+        task_optimizer=parts.optimizer,
+        policy_network=parts.policy_network,
+        policy_optimizer=parts.policy_optimizer,
+        sampler=parts.sampler,
+        health=health,
+        method=find_method(settings.meta_gradient),
+        weighting=find_weighting(settings.weighting),
+        normalise_weights=settings.normalise_weights,
+        meta_every=settings.meta_every,
+        policy_warmup_steps=settings.policy_warmup_steps,
+        inner_learning_rate=settings.inner_learning_rate,
+        evidence=Evidence(evidence, loss, parts.memory) if evidence else None,
+    )
 
 
 def steps_taken(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:

@@ -9,18 +9,22 @@ from metaaug_tf.meta.choices import WEIGHTINGS, chosen_function
 from metaaug_tf.meta.forward import Forward
 
 
-def raw_weights(policy: keras.Model, forward: Forward, embedding: tf.Tensor) -> tf.Tensor:
+def raw_weights(
+    policy: keras.Model, forward: Forward, embedding: tf.Tensor, evidence: tf.Tensor | None = None
+) -> tf.Tensor:
     """Returns the policy's raw weights r (method.md, step 2) of this replica's images.
 
     Args:
         policy: (features [B, F], embedding [B, 28]) -> weights [B].
         forward: the training pass that gave the features.
         embedding: float [B, 28], the transformations.
+        evidence: float [B, E], or None for the transformation's part of the weights.
 
     Returns:
         [B] in the dtype of the losses, differentiable in the policy's variables.
     """
-    return tf.cast(policy(forward.features, embedding), forward.losses.dtype)
+    given = () if evidence is None else (evidence,)
+    return tf.cast(policy(forward.features, embedding, *given), forward.losses.dtype)
 
 
 def normalised_weights(raw: tf.Tensor, normalise: bool = True) -> tf.Tensor:
@@ -34,7 +38,13 @@ def normalised_weights(raw: tf.Tensor, normalise: bool = True) -> tf.Tensor:
     return raw / total
 
 
-def policy_weights(policy: keras.Model, forward: Forward, embedding: tf.Tensor, normalise: bool) -> tf.Tensor:
+def policy_weights(
+    policy: keras.Model,
+    forward: Forward,
+    embedding: tf.Tensor,
+    normalise: bool,
+    evidence: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Returns this replica's part [B] of the weights p(theta) of the global batch (method.md, step 2).
 
     Args:
@@ -42,8 +52,9 @@ def policy_weights(policy: keras.Model, forward: Forward, embedding: tf.Tensor, 
         forward: the training pass.
         embedding: float [B, 28].
         normalise: as in `normalised_weights`.
+        evidence: as in `raw_weights`.
     """
-    (raw,) = forward.shard.gather([raw_weights(policy, forward, embedding)])
+    (raw,) = forward.shard.gather([raw_weights(policy, forward, embedding, evidence)])
     return forward.shard.own(normalised_weights(raw, normalise))
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from metaaug_tf.augmentation.transform import EMBEDDING_SIZE
 from metaaug_tf.errors import UserError
 from metaaug_tf.files import sha256_of, write_json, written_aside
 from metaaug_tf.ops.table import OPERATIONS
-from metaaug_tf.policy.network import PolicyNetwork
+from metaaug_tf.policy.network import PolicyNetwork, build_on
 from metaaug_tf.policy.table import FORMAT_VERSION, SamplerTable, read_table, read_versioned
 from metaaug_tf.run_folder import PolicyFolder
 
@@ -83,6 +82,7 @@ def write_policy(folder: Path, fill: int, network: PolicyNetwork | None) -> None
             "hidden_units": network.hidden_units,
             "head": network.head,
             "identity_odds": network.identity_odds,
+            "evidence": list(network.evidence),
             "feature_width": network.sample_branch.kernel.shape[0],
             "weights_sha256": sha256_of(files.weights),
         }
@@ -118,8 +118,9 @@ def read_network(folder: str | Path) -> PolicyNetwork:
         )
     try:
         _check_weights(files, settings)
-        network = PolicyNetwork(settings["hidden_units"], settings["head"], settings.get("identity_odds", 1.0))
-        network(np.zeros((1, settings["feature_width"]), np.float32), np.zeros((1, EMBEDDING_SIZE), np.float32))
+        own = settings["hidden_units"], settings["head"], settings.get("identity_odds", 1.0)
+        network = PolicyNetwork(*own, settings.get("evidence", ()))
+        build_on(network, settings["feature_width"])
         network.load_weights(files.weights)
     except (UserError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(

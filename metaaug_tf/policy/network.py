@@ -1,20 +1,22 @@
 """The policy network: how much the loss of an augmented image counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from metaaug_tf.augmentation.transform import transformation_embedding
+from metaaug_tf.augmentation.transform import EMBEDDING_SIZE, transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.ops.table import OPERATIONS
-from metaaug_tf.policy.choices import HEADS
+from metaaug_tf.policy.choices import DEFAULT_EVIDENCE, EVIDENCE, HEADS
 from metaaug_tf.policy.sampler import initial_probabilities
 
 # The magnitude of every pair of operations in the reference of the contrast head: the middle.
 _REFERENCE_MAGNITUDE = 5.0
+# Of the logit that evidence adds, and how fast the optimizer's small steps get there.
+_EVIDENCE_BOUND, _EVIDENCE_SCALE = 8.0, 32.0
 
 
 @keras.saving.register_keras_serializable("metaaug_tf")
@@ -32,11 +34,20 @@ class PolicyNetwork(keras.Model):
       logit over all pairs is 0 for every image: the policy compares what may be done to an image, and its level
       can't drift.
 
+    Evidence, numbers that speak for or against a sample and its label (meta/evidence.py), is added to the logit of
+    either head, with a bound: bound * tanh(scale * sum_e trust_e evidence_e). The trust in each is learned from 0 by
+    the same meta-gradient; it is one number, so that little can be learned from noise.
+
     Everything is float32 unless another dtype is given, whatever the global dtype policy.
     """
 
     def __init__(
-        self, hidden_units: int = 100, head: str = "contrast", identity_odds: float = 1.0, **kwargs: Any
+        self,
+        hidden_units: int = 100,
+        head: str = "contrast",
+        identity_odds: float = 1.0,
+        evidence: Sequence[str] = DEFAULT_EVIDENCE,
+        **kwargs: Any,
     ) -> None:
         """Creates the network; its input widths are found at the first call.
 
@@ -44,23 +55,27 @@ class PolicyNetwork(keras.Model):
             hidden_units: width of each branch.
             head: "contrast" or "additive".
             identity_odds: the sampler's, for the mean that the contrast head takes over the pairs.
+            evidence: names in policy.choices.EVIDENCE; () for none.
             **kwargs: keras.Model's.
 
         Raises:
-            UserError: unknown head, or identity_odds out of its range.
+            UserError: unknown head or evidence, or identity_odds out of its range.
         """
         if head not in HEADS:
             raise UserError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
+        evidence = tuple(evidence)
+        if not set(evidence) <= set(EVIDENCE) or len(set(evidence)) < len(evidence):
+            raise UserError(f"evidence must be some of {', '.join(EVIDENCE)}, each once, got {list(evidence)}")
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("name", "policy")
         super().__init__(**kwargs)
-        self.hidden_units, self.head, self.identity_odds = hidden_units, head, identity_odds
+        self.hidden_units, self.head, self.identity_odds, self.evidence = hidden_units, head, identity_odds, evidence
         dtype = self.dtype_policy
         contrast = head == "contrast"
         self.normalisation = layers.LayerNormalization(dtype=dtype) if contrast else None
         self.sample_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="sample")
         self.transformation_branch = layers.Dense(hidden_units, activation="relu", dtype=dtype, name="transformation")
-        self.output_layer = layers.Dense(1, activation="sigmoid", use_bias=not contrast, dtype=dtype, name="weight")
+        self.output_layer = layers.Dense(1, use_bias=not contrast, dtype=dtype, name="weight")
         self._reference = _all_pairs()
         # Factors whose mean is 1 make a plain mean one that is weighted by the initial distribution.
         probabilities = initial_probabilities(identity_odds).reshape(-1, 1)
@@ -76,9 +91,18 @@ class PolicyNetwork(keras.Model):
         self.sample_branch.build(features_shape)
         self.transformation_branch.build(embedding_shape)
         self.output_layer.build((None, 2 * self.hidden_units))
+        self.trust = None
+        if self.evidence:
+            self.trust = self.add_weight((len(self.evidence),), "zeros", dtype=self.variable_dtype, name="trust")
 
-    def call(self, features: Any, embedding: Any) -> Any:
-        """Returns weights [B] in (0, 1) for features [B, F] and transformation embeddings [B, 28]."""
+    def call(self, features: Any, embedding: Any, evidence: Any = None) -> Any:
+        """Returns weights [B] in (0, 1).
+
+        Args:
+            features: float [B, F].
+            embedding: float [B, 28], the transformations.
+            evidence: float [B, E] by the names in `evidence`; None gives the transformation's part of the weights.
+        """
         features = ops.cast(features, self.compute_dtype)
         transformation = self.transformation_branch(ops.cast(embedding, self.compute_dtype))
         if self.normalisation is None:
@@ -88,12 +112,31 @@ class PolicyNetwork(keras.Model):
             transformation -= ops.mean(reference * ops.cast(self._reference_factors, reference.dtype), axis=0)
             sample = self.sample_branch(self.normalisation(features))
             joined = [sample * transformation, transformation]
-        return self.output_layer(ops.concatenate(joined, axis=-1))[:, 0]
+        logit = self.output_layer(ops.concatenate(joined, axis=-1))[:, 0]
+        if evidence is not None and self.trust is not None:
+            told = ops.matmul(ops.cast(evidence, self.compute_dtype), ops.cast(self.trust, self.compute_dtype))
+            logit += _EVIDENCE_BOUND * ops.tanh(_EVIDENCE_SCALE * told)
+        return ops.sigmoid(logit)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the settings from which the network can be made again."""
         own = {"hidden_units": self.hidden_units, "head": self.head, "identity_odds": self.identity_odds}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "evidence": list(self.evidence)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "PolicyNetwork":
+        """Creates the network from `get_config`; one saved before there was evidence has none."""
+        return cls(**{"evidence": (), **config})
+
+
+def build_on(network: keras.Model, feature_width: int) -> None:
+    """Creates the variables of a policy network, by a call on one made-up sample.
+
+    Args:
+        network: (features [B, F], embedding [B, 28]) -> weights [B].
+        feature_width: F.
+    """
+    network(np.zeros((1, feature_width), np.float32), np.zeros((1, EMBEDDING_SIZE), np.float32))
 
 
 def weigh(network: keras.Model, features_of: Callable, images: Any, pairs: Any, magnitudes: Any) -> Any:

@@ -7,8 +7,10 @@ import keras
 from metaaug_tf.augmentation.policies import POLICIES
 from metaaug_tf.callbacks.averaging import AveragingSGD
 from metaaug_tf.config import Config
+from metaaug_tf.data.examples import LabelledImages
 from metaaug_tf.meta.losses import SmoothedCrossEntropy
 from metaaug_tf.meta.model import MetaAugment
+from metaaug_tf.policy.memory import SampleMemory
 from metaaug_tf.policy.network import PolicyNetwork
 from metaaug_tf.policy.sampler import PairSampler
 from metaaug_tf.settings import OptimizerSettings, PolicySettings
@@ -18,7 +20,13 @@ from metaaug_tf.tasks.registry import build_task
 _JIT_COMPILE = {"auto": "auto", "True": True, "False": False}
 
 
-def build_model(config: Config, classes: int, input_shape: Sequence[int], steps_per_epoch: int) -> MetaAugment:
+def build_model(
+    config: Config,
+    classes: int,
+    input_shape: Sequence[int],
+    steps_per_epoch: int,
+    train: LabelledImages | None = None,
+) -> MetaAugment:
     """The compiled MetaAugment of a run; without a policy network unless the run's policy learns.
 
     Args:
@@ -26,6 +34,7 @@ def build_model(config: Config, classes: int, input_shape: Sequence[int], steps_
         classes: number of classes.
         input_shape: (height, width, channels) of the images in pixels.
         steps_per_epoch: training steps of an epoch, for the learning rate's schedule.
+        train: the training set, where the policy is to remember its images; not needed unless it is trained.
 
     Raises:
         UserError: the task network rejects the settings.
@@ -38,7 +47,8 @@ def build_model(config: Config, classes: int, input_shape: Sequence[int], steps_
     steps, policy = config.run.epochs * steps_per_epoch, config.policy
     network = _policy_network(policy) if POLICIES[config.augmentation.policy].learns else None
     sampler = PairSampler(policy.sampler_history_epochs, policy.sampler_epsilon, policy.sampler_identity_odds)
-    model = MetaAugment(task, network, sampler)
+    memory = SampleMemory.of(train, classes) if train and network is not None and network.evidence else None
+    model = MetaAugment(task, network, sampler, memory=memory)
     model.compile(
         optimizer=task_optimizer(config.optimizer, steps, steps_per_epoch, task),
         policy_optimizer=keras.optimizers.Adam(policy.policy_learning_rate),
@@ -55,7 +65,8 @@ def build_model(config: Config, classes: int, input_shape: Sequence[int], steps_
 
 
 def _policy_network(policy: PolicySettings) -> PolicyNetwork:
-    return PolicyNetwork(policy.policy_hidden_units, policy.policy_head, policy.sampler_identity_odds)
+    evidence = [name for name in policy.policy_evidence.split(",") if name]
+    return PolicyNetwork(policy.policy_hidden_units, policy.policy_head, policy.sampler_identity_odds, evidence)
 
 
 def task_optimizer(

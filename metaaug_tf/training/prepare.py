@@ -33,7 +33,7 @@ def prepare(config: Config, data_dir: str | None, folder: RunFolder, workers: Wo
     data = _load(config.data, data_dir, workers)
     with workers.scope():
         steps = max(1, len(data.train) // config.run.batch_size)
-        model = build_model(config, len(data.class_names), data.train.image_shape, steps)
+        model = build_model(config, len(data.class_names), data.train.image_shape, steps, data.train)
     return Job(config, folder, data, model, workers)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder
 from metaaug_tf.checkpoints.resume import read_fork
-from metaaug_tf.config import Config, config_digest
+from metaaug_tf.config import Config, as_begun, config_digest
 from metaaug_tf.data.service import lost_service_reported
 from metaaug_tf.data.streamed_examples import broken_files_named
 from metaaug_tf.report.page import write_report
@@ -51,6 +51,8 @@ def train(
     """
     workers, started = workers or Workers(), time.monotonic()
     with raising_worker_lost(workers), folder_of(fork or workdir, workers.is_chief) as folder:
+        if folder.config.is_file():
+            config = as_begun(config, folder.config_as_begun())
         check_batches(config, workers)
         if _is_finished(folder, config, data_dir, workers):
             return

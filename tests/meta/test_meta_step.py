@@ -29,7 +29,7 @@ def ones(forward, weights, variables, validation, learning_rate):
 
 
 def make_step(**changes):
-    task, policy = helpers.tiny_task(), ma.PolicyNetwork(hidden_units=5)
+    task, policy = helpers.tiny_task(), ma.PolicyNetwork(hidden_units=5, evidence=())
     network = with_features(task)
     policy(tf.zeros([1, network.outputs[1].shape[-1]]), tf.zeros([1, 28]))
     step = MetaStep(

@@ -15,7 +15,7 @@ LEARNING_RATE, POLICY_RATE = 0.1, 0.05
 
 def compiled(task, jit_compile=False, optimizer=None, **kwargs):
     keras.utils.set_random_seed(2)
-    model = ma.MetaAugment(task, ma.PolicyNetwork(hidden_units=7))
+    model = ma.MetaAugment(task, ma.PolicyNetwork(hidden_units=7, evidence=()))
     model.compile(
         optimizer=optimizer or keras.optimizers.SGD(LEARNING_RATE),
         policy_optimizer=keras.optimizers.SGD(POLICY_RATE),
