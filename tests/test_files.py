@@ -1,12 +1,16 @@
 """Writing aside and renaming: a crash, a loss of power or another writer never leaves half a file or folder."""
 
+import errno
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from metaaug_tf import files
 from metaaug_tf.files import folder_written_aside, write_text, written_aside
 
 
@@ -88,6 +92,31 @@ def test_what_a_killed_process_left_goes_away_and_what_another_one_writes_stays(
     assert {path.name for path in tmp_path.iterdir()} == {
         *("a", f".part.{ended.pid}.b", f".part.{os.getppid()}.a"),
     }
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_two_threads_that_write_one_file_do_not_disturb_each_other(tmp_path, monkeypatch, write):
+    both_write, bring_to_disk = threading.Barrier(2, timeout=60), files._bring_to_disk
+
+    def wait_for_the_other(entry):
+        if ".part." in entry.name:
+            both_write.wait()
+        bring_to_disk(entry)
+
+    monkeypatch.setattr(files, "_bring_to_disk", wait_for_the_other)
+
+    def written(text):
+        try:
+            write(tmp_path / "a", text)
+        except OSError as error:
+            return error.errno
+        return text
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = set(pool.map(written, ["first", "second"]))
+    inner = tmp_path / "a" if write is write_file else tmp_path / "a/inner/text"
+    assert inner.read_text() in ended <= {"first", "second", errno.ENOTEMPTY}
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
 def test_two_processes_that_write_one_file_do_not_disturb_each_other(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import struct
+import threading
 import zipfile
 
 import h5py
@@ -255,7 +256,7 @@ def test_a_lambda_within_a_saved_learned_augment_is_not_run(tmp_path, monkeypatc
 
 def test_a_link_left_where_files_are_written_aside_is_not_followed(tmp_path):
     (tmp_path / "theirs").write_text("untouched")
-    (tmp_path / f".part.{os.getpid()}.config.json").symlink_to(tmp_path / "theirs")
+    (tmp_path / f".part.{os.getpid()}.{threading.get_ident()}.config.json").symlink_to(tmp_path / "theirs")
     write_json(tmp_path / "config.json", {"a": 1})
     assert (tmp_path / "theirs").read_text() == "untouched"
     assert (
@@ -266,7 +267,7 @@ def test_a_link_left_where_files_are_written_aside_is_not_followed(tmp_path):
 def test_a_link_left_where_folders_are_written_aside_is_not_followed(tmp_path):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/file").write_text("untouched")
-    (tmp_path / f".part.{os.getpid()}.1").symlink_to(tmp_path / "theirs")
+    (tmp_path / f".part.{os.getpid()}.{threading.get_ident()}.1").symlink_to(tmp_path / "theirs")
     with folder_written_aside(tmp_path / "1") as aside:
         (aside / "file").write_text("mine")
     assert (tmp_path / "theirs/file").read_text() == "untouched"

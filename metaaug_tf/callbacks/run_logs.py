@@ -30,6 +30,7 @@ class MetricsLog(keras.callbacks.Callback):
         super().__init__()
         self._path, self._images = path, images_per_epoch
         self._rows: list[dict] = []
+        self._lines: list[str] = []  # of the rows, so that an epoch encodes its own alone
         self._spent = dict.fromkeys(("seconds", "cpu_seconds", "waited"), 0.0)
 
     def get_state(self) -> dict:
@@ -40,10 +41,11 @@ class MetricsLog(keras.callbacks.Callback):
     def set_state(self, state: dict) -> None:
         """Resumes from what `get_state` returned."""
         self._rows, self._spent = list(state["rows"]), dict(state["spent"])
+        self._lines = [_line(row) for row in self._rows]
 
     def on_train_begin(self, logs=None):
         """Forgets the rows of an earlier training."""
-        self._rows = []
+        self._rows, self._lines = [], []
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the epoch's clock."""
@@ -70,6 +72,7 @@ class MetricsLog(keras.callbacks.Callback):
             "input_bound_fraction": min(1.0, max(0.0, self._spent["waited"] / seconds)),
         }
         self._rows.append(row)
+        self._lines.append(_line(row))
         self._spent = dict.fromkeys(self._spent, 0.0)
         with dispensable(self._path, f"the row of epoch {epoch + 1} follows with the next"):
             self._write()
@@ -79,7 +82,7 @@ class MetricsLog(keras.callbacks.Callback):
         self._write()
 
     def _write(self) -> None:
-        write_text(self._path, "".join(json.dumps(row) + "\n" for row in self._rows))
+        write_text(self._path, "".join(self._lines))
 
     def _take_time(self) -> None:
         """Adds the time up to the last batch to what the epoch has taken."""
@@ -87,6 +90,10 @@ class MetricsLog(keras.callbacks.Callback):
             self._spent[key] += now - before
         self._spent["waited"] += self.model.input_clock.read_and_reset()
         self._counted = self._last_batch
+
+
+def _line(row: dict) -> str:
+    return json.dumps(row) + "\n"
 
 
 def _clocks() -> tuple[float, float]:

@@ -57,10 +57,10 @@ class Checkpoint:
     tensors: Mapping[str, np.ndarray]
     metadata: Mapping[str, Any]
 
-    def metadata_json(self, indent: int | None = None) -> str:
+    def metadata_json(self) -> str:
         """Returns the metadata with the position among them, as METADATA_FILE holds them."""
         metadata = {**self.metadata, "epoch": self.position.epoch, "step": self.position.step}
-        return json.dumps(metadata, indent=indent, default=float)
+        return json.dumps(metadata, default=float)
 
     def to_bytes(self) -> bytes:
         """Returns all of it, without pickle, to be sent to other workers."""
@@ -118,7 +118,7 @@ class CheckpointFolder:
         with folder_written_aside(final) as aside:
             with (aside / TENSORS_FILE).open("wb") as file:
                 np.savez(file, allow_pickle=False, **dict(checkpoint.tensors))
-            (aside / METADATA_FILE).write_text(checkpoint.metadata_json(indent=1), encoding="utf-8")
+            (aside / METADATA_FILE).write_text(checkpoint.metadata_json(), encoding="utf-8")
             sums = [f"{sha256_of(aside / name)}  {name}\n" for name in (TENSORS_FILE, METADATA_FILE)]
             (aside / SUMS_FILE).write_text("".join(sums), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)  # only a damaged one can be there

@@ -31,7 +31,7 @@ def fit_resumably(
     """Runs model.fit from `checkpoints.position` on; ends as an uninterrupted run would, to the last bit.
 
     Keras's EarlyStopping, ReduceLROnPlateau and ModelCheckpoint continue from their state, as do callbacks of your own
-    with get_state() and set_state(state).
+    with get_state() and set_state(state). A training that a callback has ended by `model.stop_training` stays ended.
 
     Example:
         checkpoints = Checkpoints(model, Path("runs/x/checkpoints"))
@@ -54,7 +54,9 @@ def fit_resumably(
     # 1. Checkpoints.restore, called before this function: networks, seeds of Dropout, sampler, optimizers. The dataset
     #    reads the sampler's epoch and table when an epoch begins, so they have to be there before it is iterated.
     # 2. begin(): on_train_begin of each callback, once. There EarlyStopping and others reset themselves; `checkpoints`
-    #    comes after all callbacks with state and restores them, before the callbacks without state see them.
+    #    comes after all callbacks with state and restores them, before the callbacks without state see them. At the
+    #    end of steps and epochs it comes last: what any callback changes there (a learning rate, weights, that training
+    #    stops) is in the checkpoint.
     # 3. The rest of the epoch under way, if any: a fit of its own, on a dataset that begins at the step. build_metrics
     #    makes the metrics' variables. Keras resets them just before on_epoch_begin, and callbacks start their epoch in
     #    it, so that is where `checkpoints` restores the metrics, and the callbacks once more.
@@ -67,14 +69,14 @@ def fit_resumably(
     stateless = [callback for callback in callbacks if not has_state(callback)]
     checkpoints.follow(stateful)
     params = {"verbose": verbose, "epochs": epochs, "steps": None}
-    listed = _OneTraining(
-        [*stateful, checkpoints, *stateless], add_history=True, add_progbar=verbose != 0, model=model, **params
-    )
+    ordered = [*stateful, _beginnings_of(checkpoints), *stateless, _ends_of(checkpoints)]
+    listed = _OneTraining(ordered, add_history=True, add_progbar=verbose != 0, model=model, **params)
 
     def fit(dataset: tf.data.Dataset, first_epoch: int, last_epoch: int) -> bool:
         """Returns whether a callback has ended training."""
         steps = _cardinality(dataset)
         listed.set_params({**params, "steps": steps})
+        checkpoints.set_params(listed.params)
         steps_of_epoch = checkpoints.position.step + steps
         model.build_metrics(dataset.element_spec)
         try:
@@ -94,6 +96,22 @@ def fit_resumably(
     if first_whole < epochs and not stopped:
         fit(make_dataset(0), first_whole, epochs)
     listed.end()
+
+
+def _beginnings_of(checkpoints: Checkpoints) -> keras.callbacks.Callback:
+    """Where training and epochs begin, which is where `checkpoints` restores."""
+    return keras.callbacks.LambdaCallback(
+        on_train_begin=checkpoints.on_train_begin, on_epoch_begin=checkpoints.on_epoch_begin
+    )
+
+
+def _ends_of(checkpoints: Checkpoints) -> keras.callbacks.Callback:
+    """Where steps, epochs and training end, which is where `checkpoints` writes."""
+    return keras.callbacks.LambdaCallback(
+        on_train_batch_end=checkpoints.on_train_batch_end,
+        on_epoch_end=checkpoints.on_epoch_end,
+        on_train_end=checkpoints.on_train_end,
+    )
 
 
 def _cardinality(dataset: Any) -> int:

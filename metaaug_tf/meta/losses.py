@@ -224,7 +224,8 @@ def _made_up_examples(shape: tuple[int | None, ...], dtype: tf.DType) -> tuple[t
     values = 1.2 + np.sin(np.arange(math.prod(sizes)) * 1.7).reshape(sizes)
     values /= np.sum(values, -1, keepdims=True) if width > 1 else 3
     classes = np.arange(math.prod(sizes[:-1])).reshape(sizes[:-1]) % max(width, 2)
-    one_hot = np.eye(width)[classes] if width > 1 else classes[..., None]
+    # Not np.eye(width)[classes], which takes width**2 numbers.
+    one_hot = (classes[..., None] == np.arange(width)).astype(float) if width > 1 else classes[..., None]
     forms = (classes, classes[..., None], one_hot)
     return tf.constant(values, dtype), (tf.constant(form, kind) for form in forms for kind in (tf.int32, tf.float32))
 

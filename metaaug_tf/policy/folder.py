@@ -19,12 +19,17 @@ from metaaug_tf.run_folder import PolicyFolder
 
 # Six decimals resolve a thousandth of the uniform probability 1/196.
 _DECIMALS = 6
+# Of the history; without a bound, each epoch would read and write a longer file than the one before it.
+MOST_TABLES = 256
 # The ranges of the whole numbers in policy.json.
 _RANGES = {"fill": (0, 255), "hidden_units": (1, 2**16), "feature_width": (1, 2**24)}
 
 
 def write_sampler(folder: Path, probabilities: np.ndarray, epoch: int) -> None:
     """Writes sampler.json: operations, probabilities and how the table moved.
+
+    The history has the tables of all epochs up to MOST_TABLES, then of every second one, every fourth and so on, and
+    always the newest.
 
     Args:
         folder: the policy folder; made where it is not there.
@@ -35,7 +40,8 @@ def write_sampler(folder: Path, probabilities: np.ndarray, epoch: int) -> None:
     history: list[list] = []
     if path.is_file():
         try:
-            history = [[past, table.tolist()] for past, table in read_sampler(folder).history if past < epoch]
+            kept = range(0, epoch, _stride(epoch))
+            history = [[past, table.tolist()] for past, table in read_sampler(folder).history if past in kept]
         except UserError as error:  # no reason to end a training
             warnings.warn(f"{error}; it is written again, without its history", stacklevel=2)
     table = np.round(probabilities.astype(float), _DECIMALS).tolist()
@@ -46,6 +52,14 @@ def write_sampler(folder: Path, probabilities: np.ndarray, epoch: int) -> None:
         "history": [*history, [epoch, table]],
     }
     write_json(path, value, indent=None)
+
+
+def _stride(epoch: int) -> int:
+    """The smallest power of two for which every such epoch up to `epoch` makes at most MOST_TABLES."""
+    stride = 1
+    while epoch // stride >= MOST_TABLES:
+        stride *= 2
+    return stride
 
 
 def read_sampler(folder: str | Path) -> SamplerTable:

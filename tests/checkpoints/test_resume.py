@@ -84,20 +84,51 @@ def test_another_number_of_devices_resumes_only_at_an_epochs_end(tmp_path, step,
 
 
 class EndsAfterOneEpoch(keras.callbacks.Callback):
+    """Has no state, like most callbacks of one's own, and ends training as Keras's do."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+class EndsWithState(EndsAfterOneEpoch):
     def get_state(self):
         return {}
 
     def set_state(self, state):
         """Nothing is kept."""
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = True
+
+class EndsWithinAnEpoch(keras.callbacks.Callback):
+    """As TerminateOnNaN does."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch == 1
 
 
-def test_a_training_that_a_callback_has_ended_stays_ended(tmp_path):
+@pytest.mark.parametrize("kind", [EndsAfterOneEpoch, EndsWithState, EndsWithinAnEpoch])
+def test_a_training_that_a_callback_has_ended_stays_ended(tmp_path, kind):
     for _ in range(2):
-        train(tmp_path, callbacks=[EndsAfterOneEpoch()])
+        model = train(tmp_path, callbacks=[kind()])
         assert [row["epoch"] for row in read_rows(tmp_path / "metrics.jsonl")] == [0]
+        assert int(model.optimizer.iterations.numpy()) == (2 if kind is EndsWithinAnEpoch else STEPS)
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_epoch_end"])
+def test_what_a_callback_without_state_changes_is_in_the_checkpoint(tmp_path, hook):
+    """Such as a learning rate that falls after each step, or weights that are averaged after each epoch."""
+
+    def change(*_, **__):
+        kernel = traced_model()[0].task.trainable_variables[0]
+        kernel.assign(0.9 * kernel)
+
+    def life(folder, **kill):
+        return train(folder, callbacks=[keras.callbacks.LambdaCallback(**{hook: change})], **kill)
+
+    wanted = results(tmp_path / "straight", life(tmp_path / "straight"))
+    for steps, minutes in ((2, 0), (STEPS - 1, 10)):  # resumes after a step of the first epoch, and at its end
+        with pytest.raises(Killed):
+            life(tmp_path / "broken", kill_after=steps, minutes=minutes)
+    assert_same(wanted, results(tmp_path / "broken", life(tmp_path / "broken")))
 
 
 def test_time_of_the_lives_of_an_epoch_is_added_up(tmp_path):

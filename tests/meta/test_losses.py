@@ -1,5 +1,7 @@
 """Losses per sample, the loss that fits a task, and class weights, each by hand."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -30,6 +32,17 @@ def test_one_value_per_sample_without_the_reduction_of_keras(loss):
 def test_positions_of_a_dense_output_are_averaged_per_sample():
     labels, predictions = tf.zeros([2, 2, 1]), tf.constant([[[1.0], [3.0]], [[0.0], [2.0]]])
     np.testing.assert_allclose(per_sample_loss("mean_squared_error")(labels, predictions), [5, 2])
+
+
+def test_checking_a_loss_of_many_classes_takes_memory_for_the_classes_and_not_for_their_square():
+    loss, classes = keras.losses.SparseCategoricalCrossentropy(from_logits=True), 10_000
+    tracemalloc.start()
+    try:
+        check_loss(loss, per_sample_loss(loss), keras.KerasTensor([None, classes]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1000 * classes, "bytes; a table of all pairs of classes takes 80,000 for each class"
 
 
 def test_a_loss_of_the_whole_batch_is_rejected_before_training():

@@ -9,6 +9,7 @@ from report_runs import OPERATIONS, SOLARIZE, make_run, table_with
 
 import metaaug_tf as ma
 from metaaug_tf.errors import UserError
+from metaaug_tf.policy import folder
 from metaaug_tf.policy.folder import read_sampler, write_sampler
 from metaaug_tf.policy.show import policy_text
 from metaaug_tf.policy.table import SamplerTable, read_table, relative_frequencies
@@ -51,6 +52,21 @@ def test_what_is_written_is_read_and_written_again_as_it_was(tmp_path):
     assert (tmp_path / "sampler.json").read_text() == text
     write_sampler(tmp_path, tables[1], 1)  # a training that went back
     assert [epoch for epoch, _ in read_sampler(tmp_path).history] == [0, 1]
+
+
+def test_the_history_of_a_long_training_is_thinned_and_keeps_first_and_newest(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "MOST_TABLES", 4)
+    wanted = {3: [0, 1, 2, 3], 4: [0, 2, 4], 5: [0, 2, 4, 5], 7: [0, 2, 4, 6, 7], 8: [0, 4, 8], 19: [0, 8, 16, 19]}
+    for epoch in range(20):
+        write_sampler(tmp_path, table_with({SOLARIZE: 1 - 0.01 * epoch}), epoch)
+        if epoch in wanted:
+            history = read_sampler(tmp_path).history
+            assert [past for past, _ in history] == wanted[epoch]
+            for past, kept in history:
+                np.testing.assert_array_equal(kept, np.round(table_with({SOLARIZE: 1 - 0.01 * past}), 6))
+    for epoch in (15, 16, 17, 18, 19):  # a training that went back ends with the same
+        write_sampler(tmp_path, table_with({SOLARIZE: 1 - 0.01 * epoch}), epoch)
+    assert [past for past, _ in read_sampler(tmp_path).history] == wanted[19]
 
 
 def test_a_damaged_table_is_no_reason_to_end_a_training(tmp_path):

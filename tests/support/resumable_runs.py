@@ -25,14 +25,13 @@ class Killed(Exception):
     """Stands for the end of a process: nothing after it runs."""
 
 
-class KillAt(keras.callbacks.Callback):
-    """Ends training after a number of steps in all; comes after the checkpoint of that step."""
+class KilledAfter(ma.Checkpoints):
+    """Ends training after a number of steps in all, once the checkpoint of that step is written."""
 
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
+    left = 0
 
     def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
         self.left -= 1
         if self.left == 0:
             raise Killed
@@ -74,7 +73,8 @@ def make_dataset(model, policy, first_step):
 def train(folder, kill_after=0, callbacks=(), minutes=0.0, policy="none", stop=None, **settings):
     """A new process's share of the run in `folder`; returns its model."""
     model, datasets = new_model(settings)
-    checkpoints = ma.Checkpoints(model, folder / "checkpoints", minutes=minutes, stop=stop)
+    checkpoints = KilledAfter(model, folder / "checkpoints", minutes=minutes, stop=stop)
+    checkpoints.left = kill_after
     checkpoints.restore()
 
     def dataset(first_step):
@@ -83,11 +83,8 @@ def train(folder, kill_after=0, callbacks=(), minutes=0.0, policy="none", stop=N
         return datasets[first_step]
 
     watching = [HealthGuard(), MetricsLog(folder / "metrics.jsonl", 16), *callbacks]
-    kill = [KillAt(kill_after)] if kill_after else []
     validation = ma.evaluation_dataset(VALIDATION)
-    ma.fit_resumably(
-        model, dataset, checkpoints, epochs=EPOCHS, callbacks=[*watching, *kill], validation_data=validation
-    )
+    ma.fit_resumably(model, dataset, checkpoints, epochs=EPOCHS, callbacks=watching, validation_data=validation)
     return model
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from metaaug_tf.data.examples import Examples
 from metaaug_tf.errors import UserError
+from metaaug_tf.files import written_aside
 
 _COLUMNS, _ROWS = 8, 5
 _CELL_INCHES = 1.1
@@ -29,8 +30,8 @@ def draw_contact_sheet(examples: Examples, class_names, path: Path) -> None:
         axes.set_title(class_names[examples.labels[index]][:16], fontsize=7)
         axes.axis("off")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120, format="png")
+        with written_aside(path) as aside:
+            figure.savefig(aside, dpi=120, format="png")
     except OSError as error:
         raise UserError(
             f"the contact sheet {path} can't be written: {error.strerror}; give another --workdir"
@@ -39,8 +40,7 @@ def draw_contact_sheet(examples: Examples, class_names, path: Path) -> None:
 
 def one_of_each_class_in_turn(labels: np.ndarray, count: int) -> np.ndarray:
     """Positions of up to `count` examples: the first of every class, then the second of every class, and so on."""
+    _, sizes = np.unique(labels, return_counts=True)
     turns = np.empty(len(labels), int)
-    for number in np.unique(labels):
-        members = np.flatnonzero(labels == number)
-        turns[members] = np.arange(len(members))
+    turns[np.argsort(labels, kind="stable")] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.lexsort((labels, turns))[:count]
