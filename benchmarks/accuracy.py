@@ -93,11 +93,11 @@ def flags_of(name, suite, seed, rows):
     return [*POLICIES[EQUAL_TIME[name]], f"--config.epochs={max(2, epochs)}"]
 
 
-def run(name, suite, flags, seed, arguments):
+def run(name, suite, flags, seed, arguments, suites=SUITES):
     """Trains once, or reads what a finished run left; the row."""
     slug = "".join(c if c.isalnum() else "-" for c in f"{suite} {name}")
     folder = arguments.workdir / f"{slug}-{seed}"
-    command = [*SUITES[suite], *flags, f"--seed={seed}", *arguments.flags]
+    command = [*suites[suite], *flags, f"--seed={seed}", *arguments.flags]
     if not (folder / "summary.json").exists():
         data = [f"--data_dir={arguments.data_dir}"] if arguments.data_dir and suite != "glyphs" else []
         program = [sys.executable, "-m", "metaaug_tf.main", *command, *data, f"--workdir={folder}"]

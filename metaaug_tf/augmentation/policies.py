@@ -23,6 +23,7 @@ class Policy:
 
 POLICIES: dict[str, Policy] = {
     "metaaugment": Policy(learns=True),  # Zhou et al., arXiv 2012.12076
+    "reweight": Policy(learns=True, operations=0),  # Shu et al., NeurIPS 2019: weights alone, on plain images
     "uniform": Policy(),
     "randaugment": Policy(fixed_magnitude=True),  # Cubuk et al., arXiv 1909.13719, N = 2
     "trivialaugment": Policy(operations=1),  # Mueller and Hutter, arXiv 2103.10158

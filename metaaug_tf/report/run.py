@@ -13,7 +13,7 @@ from metaaug_tf.files import read_arrays, read_json
 from metaaug_tf.policy.table import SamplerTable, read_table
 from metaaug_tf.run_folder import RunFolder, read_rows
 
-LEARNING_POLICY = "metaaugment"
+LEARNING_POLICY = "metaaugment"  # of "reweight" there is no transformation to report
 # What observations may take in memory: pictures hardly compress, so a small file that claims much more is no run's.
 # Runs of version 0.1 kept whole images, 2048 of up to 700 x 700 pixels.
 _MOST_OBSERVED_BYTES, _FEW_OBSERVED_BYTES, _MOST_COMPRESSED = 2**32, 2**28, 100
