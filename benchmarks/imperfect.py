@@ -63,9 +63,8 @@ def print_table(rows):
     for suite in dict.fromkeys(row["suite"] for row in rows):
         here = [row for row in rows if row["suite"] == suite]
         base = [row["training_cpu_seconds"] for row in here if row["name"] == "uniform, all images"]
-        print(
-            f"\n| {suite} | seeds | test accuracy | lowest to highest | test loss | time of uniform's |\n{'| --- ' * 6}|"
-        )
+        columns = (suite, "seeds", "test accuracy", "lowest to highest", "test loss", "time of uniform's")
+        print(f"\n| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
         for name in [name for name in POLICIES if any(row["name"] == name for row in here)]:
             own = [row for row in here if row["name"] == name]
             accuracy = [row["test_accuracy"] for row in own]
