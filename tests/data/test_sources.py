@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,15 @@ def test_no_data_and_no_network_says_where_it_looked_and_what_to_do(tmp_path, mo
     with pytest.raises(UserError, match=r"(?s)mnist is not prepared in .*no network.*--data_dir.*tfds build mnist"):
         load_dataset(SETTINGS | {"dataset": "mnist"}, str(tmp_path))
     assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_dataset_that_is_not_there_leaves_no_temporary_folder(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert not tfds_builder.find_builder("mnist", str(tmp_path / "data")).is_prepared()
+    assert not list(temporary.iterdir())
+    assert tempfile.gettempdir() == str(temporary)
 
 
 def test_a_stop_while_data_download_is_no_failed_download(tmp_path, monkeypatch):

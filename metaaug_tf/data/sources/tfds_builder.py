@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         )
     _check_features_are_of_tfds(re.split("[/:]", name)[0], data_dir)
     try:
-        with quiet_tfds():
+        with quiet_tfds(), _temporary_files_removed():
             return tfds.builder(name, data_dir=data_dir)
     except (ValueError, AssertionError, ImportError) as error:
         known = ["glyphs", "folder", *tfds.list_builders(with_community_datasets=False)]
@@ -150,6 +151,18 @@ def quiet_tfds() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _temporary_files_removed() -> Iterator[None]:
+    """Removes what is left in the folder of temporary files: the builder of a dataset that isn't there makes one."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="metaaug_tf-") as scratch:
+        tempfile.tempdir = scratch
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _default_splits(name: str, there: list[str]) -> tuple[str, ...]:
