@@ -145,7 +145,7 @@ class DataSettings(SeedSettings):
     label_noise_kind: str = setting(
         "uniform",
         "by which class: uniform = any, flip = one of each class, pairs = one similar to it, of some classes",
-        _row_of("data.imperfect", "LABEL_NOISE"),
+        _one_of("uniform", "flip", "pairs"),  # data.imperfect.LABEL_NOISE
         before="uniform",
     )
     long_tail: float = setting(

@@ -5,6 +5,7 @@ import pytest
 from data_settings import SETTINGS
 
 import metaaug_tf as ma
+from metaaug_tf.config import values_out_of_range
 from metaaug_tf.data.examples import Splits
 from metaaug_tf.data.imperfect import LABEL_NOISE, long_tail_sizes, rare_class_sizes, vary
 from metaaug_tf.settings import DataSettings
@@ -112,3 +113,9 @@ def test_the_settings_reach_a_dataset():
     data = ma.load_dataset(small | {"long_tail": 10.0, "label_noise": 0.4, "label_noise_kind": "flip"}, None)
     assert data.train.class_sizes(len(data.class_names)).sum() < 11 * len(data.class_names) / 2
     assert (data.true_labels != data.train.labels).mean() == pytest.approx(0.4, abs=0.02)
+
+
+def test_every_kind_of_noise_is_a_setting():
+    for kind in LABEL_NOISE:
+        assert not values_out_of_range({"label_noise_kind": kind})
+    assert "must be one of " + ", ".join(LABEL_NOISE) in values_out_of_range({"label_noise_kind": "salt"})[0]

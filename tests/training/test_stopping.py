@@ -49,7 +49,7 @@ def test_a_workdir_in_use_is_refused_until_its_owner_dies(tmp_path):
         owner.kill()
         owner.communicate()
     with RunFolder(tmp_path).opened_for(CONFIG):
-        assert RunFolder(tmp_path).read_config() == CONFIG
+        assert RunFolder(tmp_path).config_as_begun() == CONFIG
 
 
 def test_checking_makes_no_file(tmp_path):
