@@ -4,6 +4,7 @@ To add a setting, add a field here and read it where it acts. The defaults of co
 docs/command-line.md are made from these fields.
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -28,11 +29,13 @@ def _one_of(*values: Any) -> Rule:
     return Rule(lambda value: value in values, lambda: "one of " + ", ".join(map(str, values)))
 
 
+def _rows(module: str, table: str) -> Mapping[str, Any]:
+    return getattr(importlib.import_module(f"metaaug_tf.{module}"), table)
+
+
 def _row_of(module: str, table: str, *, or_prefix: str = "", else_words: str = "") -> Rule:
     """A key of a table in another module, which is read when the rule is; or a name with that prefix."""
-
-    def rows() -> Mapping[str, Any]:
-        return getattr(importlib.import_module(f"metaaug_tf.{module}"), table)
+    rows = functools.partial(_rows, module, table)
 
     def allows(value: str) -> bool:
         return value in rows() or (bool(or_prefix) and value.startswith(or_prefix))
@@ -42,9 +45,7 @@ def _row_of(module: str, table: str, *, or_prefix: str = "", else_words: str = "
 
 def _some_of(module: str, table: str) -> Rule:
     """Keys of a table in another module, each at most once, with commas; "" for none."""
-
-    def rows() -> Mapping[str, Any]:
-        return getattr(importlib.import_module(f"metaaug_tf.{module}"), table)
+    rows = functools.partial(_rows, module, table)
 
     def allows(value: str) -> bool:
         names = [name for name in value.split(",") if value]

@@ -97,6 +97,15 @@ def test_the_same_command_finds_the_run_finished(run, monkeypatch, capfd):
 
 
 @pytest.mark.long
+def test_a_finished_run_is_forked(run, tmp_path, monkeypatch, capfd):
+    config = json.loads((run / "config.json").read_text(encoding="utf-8")) | {"epochs": 4}
+    arguments = [f"--config.{key}={value}" for key, value in config.items() if key not in ("dataset", "policy", "seed")]
+    where = [f"--workdir={run}", f"--fork={tmp_path / 'fork'}"]
+    code, errors = in_process(["--dataset=glyphs", *where, *arguments], monkeypatch, capfd)
+    assert code == 0 and len((tmp_path / "fork/metrics.jsonl").read_text().splitlines()) == 4, errors
+
+
+@pytest.mark.long
 def test_a_finished_run_is_exported(run, monkeypatch, capfd):
     assert in_process(["--mode=export", f"--workdir={run}"], monkeypatch, capfd)[0] == 0
     assert {path.name for path in (run / "export").iterdir()} == {"task", "policy", "augment"}

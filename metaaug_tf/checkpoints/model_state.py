@@ -10,7 +10,7 @@ from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
 from metaaug_tf.workers.collectives import Collectives
 
-METRICS = "metrics"
+METRICS, MEMORY = "metrics", "memory"
 
 
 def capture_variables(model: MetaAugment, collectives: Collectives | None = None) -> dict[str, np.ndarray]:
@@ -29,6 +29,12 @@ def capture_variables(model: MetaAugment, collectives: Collectives | None = None
         name: collectives.gather(np.stack([part.numpy() for part in parts])) if parts else variable.numpy().copy()
         for name, variable, parts in _with_parts(model)
     }
+
+
+def memory_arrays(model: MetaAugment) -> dict[str, np.ndarray]:
+    """Returns the part of `capture_variables` that is remembered of the training images; needs no other worker."""
+    named = _named_variables(model)
+    return {name: variable.numpy() for name, variable in named.items() if name.startswith(f"{MEMORY}/")}
 
 
 def restore_variables(
@@ -109,7 +115,7 @@ def _named_variables(model: MetaAugment) -> dict[str, keras.Variable]:
         others.pop(id(variable))
     groups = {
         "model": others.values(),
-        "memory": memory,  # apart: a run is evaluated and exported without it
+        MEMORY: memory,  # apart: a run is evaluated and exported without it
         "optimizer": model.optimizer.variables,
         "policy_optimizer": model.policy_optimizer.variables,
         METRICS: [variable for metric in model.metrics for variable in metric.variables],

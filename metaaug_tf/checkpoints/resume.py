@@ -10,7 +10,7 @@ from metaaug_tf.callbacks.averaging import AveragingSGD
 from metaaug_tf.checkpoints.callback import Checkpoints
 from metaaug_tf.checkpoints.callback_state import check_resumable, has_state
 from metaaug_tf.checkpoints.folder import Checkpoint, CheckpointFolder, Position
-from metaaug_tf.checkpoints.model_state import check_variables
+from metaaug_tf.checkpoints.model_state import MEMORY, check_variables, memory_arrays
 from metaaug_tf.data.streamed_examples import input_failed
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta.model import MetaAugment
@@ -159,7 +159,7 @@ def read_fork(model: MetaAugment, source: RunFolder, digest: str) -> Checkpoint:
     """Returns the newest whole checkpoint of `source` as the first one of a run with other settings.
 
     The place within an epoch may mean nothing with other settings, so that epoch starts again, with the weights as
-    they are.
+    they are. The images may be others, so nothing is remembered of them.
 
     Args:
         model: compiled, of the new run.
@@ -173,6 +173,8 @@ def read_fork(model: MetaAugment, source: RunFolder, digest: str) -> Checkpoint:
     newest = CheckpointFolder(source.checkpoints).newest_whole()
     if newest is None:
         raise UserError(f"{source.path} has no checkpoint to resume from yet; leave --fork out")
-    check_variables(model, newest.tensors)
+    tensors = {name: array for name, array in newest.tensors.items() if not name.startswith(f"{MEMORY}/")}
+    tensors |= memory_arrays(model)
+    check_variables(model, tensors)
     metadata = {**newest.metadata, "digest": digest, "stopped_early": False}
-    return Checkpoint(Position(newest.position.epoch), newest.tensors, metadata)
+    return Checkpoint(Position(newest.position.epoch), tensors, metadata)

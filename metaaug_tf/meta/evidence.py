@@ -65,6 +65,20 @@ def frequency(sample: Sample) -> tf.Tensor:
     return sample.memory.frequencies(sample.labels)
 
 
+class Collected(NamedTuple):
+    """What was found of this replica's samples.
+
+    Attributes:
+        evidence: float32 [B, E], what the policy network sees.
+        margins: float32 [B], of this visit, for the memory.
+        indices: int32 [B], of the images in the training set, or memory.UNKNOWN.
+    """
+
+    evidence: tf.Tensor
+    margins: tf.Tensor
+    indices: tf.Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Collects the evidence of a batch.
@@ -79,8 +93,8 @@ class Evidence:
     loss: LossLike
     memory: SampleMemory | None
 
-    def collect(self, forward: Forward, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns (evidence float32 [B, E], margins float32 [B]) of this replica's samples; changes nothing.
+    def collect(self, forward: Forward, indices: tf.Tensor) -> Collected:
+        """Returns the evidence of this replica's samples; changes nothing.
 
         Args:
             forward: the training pass.
@@ -94,12 +108,7 @@ class Evidence:
         running = margins if self.memory is None else self.memory.recalled(indices, margins)
         sample = Sample(margins, running, labels, self.memory)
         rows: list[Callable[[Sample], tf.Tensor]] = [chosen_function("evidence", EVIDENCE, name) for name in self.names]
-        return tf.stop_gradient(tf.stack([row(sample) for row in rows], axis=-1)), margins
-
-    def remember(self, indices: tf.Tensor, margins: tf.Tensor) -> None:
-        """Takes in the visits of a batch; arguments as SampleMemory.observe's."""
-        if self.memory is not None:
-            self.memory.observe(indices, margins)
+        return Collected(tf.stop_gradient(tf.stack([row(sample) for row in rows], axis=-1)), margins, indices)
 
 
 def class_labels(loss: LossLike, labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor | None:

@@ -14,7 +14,7 @@ from metaaug_tf.augmentation.transform import transformation_embedding
 from metaaug_tf.errors import UserError
 from metaaug_tf.meta import replicas
 from metaaug_tf.meta.choices import MetaSettings
-from metaaug_tf.meta.evidence import Evidence
+from metaaug_tf.meta.evidence import Collected, Evidence
 from metaaug_tf.meta.forward import Forward, FunctionalTask, training_forward
 from metaaug_tf.meta.gradient import GradientMethod, MetaGradient, find_method
 from metaaug_tf.meta.health import PolicyHealth
@@ -149,9 +149,10 @@ class MetaStep:
         if self.policy_network is None:
             weights = tf.ones_like(forward.losses) / tf.cast(forward.shard.total, forward.losses.dtype)
         else:
+            found = self._collected(forward, batch)
             if update_policy:
-                self._update_policy(self.policy_network, forward, batch)
-            weights = self._learned_weights(self.policy_network, forward, batch)
+                self._update_policy(self.policy_network, forward, batch, found)
+            weights = self._learned_weights(self.policy_network, forward, batch, found)
         return self._update_task(forward, weights)
 
     def policy_gradients(self, batch: TrainingBatch, method: GradientMethod) -> list[tf.Tensor]:
@@ -162,44 +163,57 @@ class MetaStep:
             method: how it is taken, whatever the step's own way is.
         """
         forward = training_forward(self.task, batch.images, batch.labels, batch.sample_weight)
-        return self._meta_gradient(self.policy_network, forward, batch, method).gradients
+        found = self._collected(forward, batch)
+        return self._meta_gradient(self.policy_network, forward, batch, found, method).gradients
+
+    def _collected(self, forward: Forward, batch: TrainingBatch) -> Collected | None:
+        return None if self.evidence is None else self.evidence.collect(forward, batch.known_indices())
 
     def _meta_gradient(
-        self, policy: keras.Model, forward: Forward, batch: TrainingBatch, method: GradientMethod
+        self,
+        policy: keras.Model,
+        forward: Forward,
+        batch: TrainingBatch,
+        found: Collected | None,
+        method: GradientMethod,
     ) -> MetaGradient:
         """Takes step 3 of method.md and the gradient of step 4."""
         if batch.validation_images.shape[0] == 0 and replicas.count() == 1:
             raise UserError("the validation batch is empty; the policy learns from the loss on it")
-        given = () if self.evidence is None else (self.evidence.collect(forward, batch.known_indices())[0],)
-        weights = functools.partial(policy_weights, policy, forward, batch.embedding(), self.normalise_weights, *given)
+        evidence = found.evidence if found else None
+        weights = functools.partial(
+            policy_weights, policy, forward, batch.embedding(), self.normalise_weights, evidence
+        )
         validation = (batch.validation_images, batch.validation_labels)
         learning_rate = self.inner_learning_rate
         if learning_rate is None:
             learning_rate = self.task_optimizer.learning_rate
         return method(forward, weights, policy.trainable_variables, validation, learning_rate)
 
-    def _update_policy(self, policy: keras.Model, forward: Forward, batch: TrainingBatch) -> None:
+    def _update_policy(
+        self, policy: keras.Model, forward: Forward, batch: TrainingBatch, found: Collected | None
+    ) -> None:
         """Takes steps 3 and 4 of method.md."""
-        result = self._meta_gradient(policy, forward, batch, self.method)
+        result = self._meta_gradient(policy, forward, batch, found, self.method)
         with _after(forward):
             replicas.apply_gradients(self.policy_optimizer, result.gradients, policy.trainable_variables)
             self.health.observe_gradient(result.validation_loss, result.gradients)
 
-    def _learned_weights(self, policy: keras.Model, forward: Forward, batch: TrainingBatch) -> tf.Tensor:
-        """Returns the weights [B] of the present policy, and shows the raw ones to sampler and health."""
-        own = [raw_weights(policy, forward, batch.embedding()), batch.pairs]
-        if self.evidence is None:
-            of_transformation, pairs = forward.shard.gather(own)
-            raw = of_transformation
-        else:
-            evidence, margins = self.evidence.collect(forward, batch.known_indices())
-            own += [raw_weights(policy, forward, batch.embedding(), evidence), margins, batch.known_indices()]
-            of_transformation, pairs, raw, margins, indices = forward.shard.gather(own)
-            with _after(forward):
-                self.evidence.remember(indices, margins)
+    def _learned_weights(
+        self, policy: keras.Model, forward: Forward, batch: TrainingBatch, found: Collected | None
+    ) -> tf.Tensor:
+        """Returns the weights [B] of the present policy; sampler, health and memory take in what they need."""
+        own = [batch.pairs, raw_weights(policy, forward, batch.embedding())]
+        if found:
+            own += [raw_weights(policy, forward, batch.embedding(), found.evidence), found.margins, found.indices]
+        pairs, of_transformation, *with_evidence = forward.shard.gather(own)
+        raw = with_evidence[0] if with_evidence else of_transformation
         with _after(forward):
             self.health.observe_weights(raw)
             self.sampler.observe(pairs, of_transformation)
+            if self.evidence and self.evidence.memory and with_evidence:
+                _, margins, indices = with_evidence
+                self.evidence.memory.observe(indices, margins)
         weights = normalised_weights(raw, self.normalise_weights)
         weights = self.weighting(weights, steps_taken(self.task_optimizer))
         return forward.shard.own(weights)

@@ -79,7 +79,7 @@ class SampleMemory(keras.layers.Layer):
         place = tf.maximum(indices, 0)
         visits = tf.where(indices >= 0, tf.gather(self.visits.value, place), 0)
         past = tf.gather(self.margins.value, place)
-        return past + _share(visits) * (tf.cast(margins, past.dtype) - past)
+        return past + _newest_fraction(visits) * (tf.cast(margins, past.dtype) - past)
 
     def observe(self, indices: tf.Tensor, margins: tf.Tensor) -> None:
         """Takes in one batch; runs inside the training step. An image that is in it several times had one visit.
@@ -94,7 +94,7 @@ class SampleMemory(keras.layers.Layer):
         counts = tf.scatter_nd(place, tf.cast(known, tf.int32), [self.examples])
         means = tf.math.divide_no_nan(sums, tf.cast(counts, tf.float32))
         old = self.margins.value
-        self.margins.assign(tf.where(counts > 0, old + _share(self.visits.value) * (means - old), old))
+        self.margins.assign(tf.where(counts > 0, old + _newest_fraction(self.visits.value) * (means - old), old))
         self.visits.assign_add(tf.minimum(counts, 1))
 
     def frequencies(self, labels: tf.Tensor) -> tf.Tensor:
@@ -113,6 +113,6 @@ class SampleMemory(keras.layers.Layer):
         return {"name": self.name, "examples": self.examples, "class_sizes": list(self.class_sizes)}
 
 
-def _share(visits: tf.Tensor) -> tf.Tensor:
+def _newest_fraction(visits: tf.Tensor) -> tf.Tensor:
     """Returns how much the next visit counts after a number of visits: a plain mean at first, then `_NEWEST`."""
     return tf.maximum(1 / (tf.cast(visits, tf.float32) + 1), _NEWEST)

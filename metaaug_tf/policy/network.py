@@ -114,8 +114,8 @@ class PolicyNetwork(keras.Model):
             joined = [sample * transformation, transformation]
         logit = self.output_layer(ops.concatenate(joined, axis=-1))[:, 0]
         if evidence is not None and self.trust is not None:
-            told = ops.matmul(ops.cast(evidence, self.compute_dtype), ops.cast(self.trust, self.compute_dtype))
-            logit += _EVIDENCE_BOUND * ops.tanh(_EVIDENCE_SCALE * told)
+            total = ops.matmul(ops.cast(evidence, self.compute_dtype), ops.cast(self.trust, self.compute_dtype))
+            logit += _EVIDENCE_BOUND * ops.tanh(_EVIDENCE_SCALE * total)
         return ops.sigmoid(logit)
 
     def get_config(self) -> dict[str, Any]:

@@ -51,8 +51,9 @@ def train(
     """
     workers, started = workers or Workers(), time.monotonic()
     with raising_worker_lost(workers), folder_of(fork or workdir, workers.is_chief) as folder:
-        if folder.config.is_file():
-            config = as_begun(config, folder.config_as_begun())
+        begun = next((run for run in (folder, RunFolder(workdir)) if run.config.is_file()), None)
+        if begun:
+            config = as_begun(config, begun.config_as_begun())
         check_batches(config, workers)
         if _is_finished(folder, config, data_dir, workers):
             return

@@ -187,7 +187,7 @@ def test_without_classes_the_loss_is_the_evidence():
     np.testing.assert_allclose(model.memory.margins.numpy()[inputs["indices"]], expected, atol=1e-5)
 
 
-def test_batches_without_indices_are_judged_by_the_present_visit():
+def test_nothing_is_remembered_of_batches_without_indices():
     model = model_of(memory=ma.SampleMemory(8))
     inputs, labels = next(iter(ma.training_dataset(*noisy_examples()[:2], model.sampler, batch_size=32)))
     inputs.pop("indices")

@@ -9,6 +9,7 @@ import pytest
 from data_settings import PREPARED, needs_omniglot, write_images
 from in_process import in_process
 
+from metaaug_tf.checkpoints.folder import CheckpointFolder
 from metaaug_tf.data.sources.identity import DataIdentity, identify
 from metaaug_tf.settings import DataSettings
 
@@ -103,6 +104,20 @@ def test_a_fork_may_have_other_images_but_no_other_classes(stopped, images, tmp_
     assert code == 2 and '"asp"' in errors and not (tmp_path / "fork").exists()
     assert command(f"--data_dir={changed(images, tmp_path / 'x', 'added')}", *arguments)[0] == 0
     assert "ant/more.png" in json.loads((tmp_path / "fork/data.json").read_text())["identity"]["files"]
+
+
+@pytest.mark.long
+def test_a_fork_remembers_nothing_of_images_that_may_be_others(images, tmp_path, command):
+    more = shutil.copytree(images, tmp_path / "more")
+    for name in CLASSES:
+        for k in range(8):
+            shutil.copy(more / name / f"{k}.png", more / name / f"more{k}.png")
+    run, fork, arguments = tmp_path / "run", tmp_path / "fork", [*SMALL, "--policy=metaaugment"]
+    assert command(*arguments, f"--data_dir={images}", f"--workdir={run}", "--config.epochs=1")[0] == 0
+    code, errors = command(*arguments, f"--data_dir={more}", f"--workdir={run}", f"--fork={fork}")
+    assert code == 0, errors
+    visits = [CheckpointFolder(path / "checkpoints").newest_whole().tensors["memory/00001"] for path in (run, fork)]
+    assert len(visits[1]) > len(visits[0]) and visits[0].max() == visits[1].max() == 1
 
 
 @needs_omniglot

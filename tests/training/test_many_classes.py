@@ -23,7 +23,7 @@ MOST_REPORT_BYTES = 2_000_000
 
 
 def write_folder(root, classes, images):
-    """A folder of so many classes, each with so many images of 8 x 8; returns the names."""
+    """Writes a folder of a number of classes, each with a number of images of 8 x 8; returns the names."""
     random = np.random.default_rng(0)
     encoded = [tf.io.encode_png(random.integers(0, 256, (8, 8, 3), np.uint8)).numpy() for _ in range(10)]
     names = [f"class {number:05d}" for number in range(classes)]
