@@ -190,6 +190,7 @@ def main():
             for suite in arguments.suites:
                 for name in arguments.policies:
                     flags = flags_of(name, suite, seed, read_rows(arguments.rows))
+                    flags = [*flags, "--config.policy_evidence="]  # what the rows were made with
                     row = run(name, suite, flags, seed, arguments)
                     add_row(arguments.rows, row)
                     print(f"{suite}, {name}, seed {seed}: {row['test_accuracy']:.4f}", flush=True)

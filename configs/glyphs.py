@@ -2,7 +2,7 @@
 
 Command: python -m metaaug_tf.main --dataset=glyphs --workdir=runs/demo   (what `make demo` calls)
 Expected time: 2.5 minutes on 2 cores, 4 to 6 with other work beside it.
-Expected result: test accuracy 0.88 (seed 0).
+Expected result: test accuracy 0.89 (seed 0).
 """
 
 from metaaug_tf.configs import default
