@@ -71,6 +71,7 @@ def test_a_scheduled_learning_rate_is_also_that_of_the_virtual_update():
     assert history["meta_loss"][1] > 0
 
 
+@pytest.mark.long
 def test_tensorboard_has_keras_metrics_those_of_the_policy_and_each_weight_once(tmp_path):
     model = built()
     history = fit(model, [keras.callbacks.TensorBoard(tmp_path, histogram_freq=1)], epochs=2).history

@@ -105,7 +105,7 @@ def model_of(evidence=("doubt",), loss=None, memory=None, dtype="float32", **set
     return model
 
 
-@pytest.mark.parametrize("method", ["exact", "finite_difference"])
+@pytest.mark.parametrize("method", [pytest.param("exact", marks=pytest.mark.long), "finite_difference"])
 def test_wrong_labels_lose_their_weight(method):
     train, validation, wrong = noisy_examples()
     model = model_of(memory=ma.SampleMemory.of(train, 4), meta_gradient=method, policy_warmup_steps=60)

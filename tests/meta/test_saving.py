@@ -61,6 +61,7 @@ def test_a_model_that_is_not_compiled_comes_back_with_its_layer_of_features(tmp_
     np.testing.assert_array_equal(loaded.features(VALIDATION.images), model.features(VALIDATION.images))
 
 
+@pytest.mark.long
 def test_weights_alone_can_be_saved(tmp_path):
     model, other = built(), built()
     train(model, 1)

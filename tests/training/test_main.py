@@ -97,6 +97,7 @@ print(json.dumps([by_pixels["probabilities"].numpy().tolist(), by_pixels["classe
 """
 
 
+@pytest.mark.long
 def test_exports_serve_in_a_process_without_this_package(run, tmp_path):
     pillow = pytest.importorskip("PIL.Image")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -124,6 +125,7 @@ def test_same_command_again_says_that_the_run_is_finished(run, monkeypatch, capf
     assert code == 0 and len(rows(run)) == 2
 
 
+@pytest.mark.long
 def test_evaluate_and_export_of_a_finished_run(run):
     evaluated = command(f"--workdir={run}", "--mode=evaluate")
     summary = json.loads((run / "summary.json").read_text())
